@@ -1,0 +1,116 @@
+// Package inject holds the nouns of getting secrets into containers.
+//
+// A container on its way up meets a gate: a moment at which Docker waits for
+// the agent. The gate describes what it knows of the container as an Arrival
+// and asks the Deliverer, which attests, decides, fetches and writes; its
+// Delivery says what the gate has to add to the container, or nothing.
+//
+// All of a container's files form one Bundle, written to a tree: a directory
+// of the container's own on the agent's memory filesystem. Containers see
+// their tree through a read-only bind mount, so the agent never writes to a
+// path that a container made.
+package inject
+
+import (
+	"context"
+	"io/fs"
+
+	"github.com/quaymaster/quaymaster/broker/secret"
+)
+
+// File is one file of a bundle.
+type File struct {
+	Name  string // a single path element
+	Mode  fs.FileMode
+	Value secret.Value
+}
+
+// Variable is one environment variable of a bundle.
+type Variable struct {
+	Name  string
+	Value secret.Value
+}
+
+// Bundle is everything that one container gets.
+type Bundle struct {
+	Files     []File
+	Variables []Variable
+}
+
+// Owner is a user and group as the host's kernel numbers them.
+type Owner struct{ UID, GID uint32 }
+
+// IDMap is one line of a user-namespace mapping: Size IDs that begin at
+// Container inside are the IDs that begin at Host outside.
+type IDMap struct{ Container, Host, Size uint32 }
+
+// Arrival is what a gate knows of a container that waits to start.
+type Arrival struct {
+	Gate      string // "runtime"
+	Container string // the engine's full ID
+	// User is the process user as the container numbers it.
+	User Owner
+	// UIDMap and GIDMap are empty when the container shares the host's user namespace.
+	UIDMap, GIDMap []IDMap
+	// Mounts are the paths inside the container at which it already mounts
+	// something.
+	Mounts []string
+	// EngineDir is the engine's own directory for this container, where it
+	// is known: the last resort when the engine's API does not answer.
+	EngineDir string
+	// MemoryOnly says that what the gate writes for the engine's runtime
+	// stays in memory, which delivering variables requires.
+	MemoryOnly bool
+}
+
+// Delivery is what a gate adds to a container. The zero Delivery means: let it
+// pass as it is.
+type Delivery struct {
+	Source    string // the tree, on the host; empty when there are no files
+	Target    string // where the container sees it
+	Variables []Variable
+}
+
+// Deliverer answers the gates. An error is shown to whoever started the
+// container, so it names the container, the ref and what to do.
+type Deliverer interface {
+	Deliver(ctx context.Context, arrival Arrival) (Delivery, error)
+}
+
+// Trees keeps the trees of all containers on a memory filesystem. It may be
+// used by several goroutines.
+type Trees interface {
+	// Create makes a new tree for the container with files as its first
+	// generation, replacing the tree of an earlier run, and returns its path.
+	Create(container string, owner Owner, files []File) (path string, err error)
+	// Swap replaces all files of the container's tree at once: a reader sees
+	// the old set or the new one. The old generation stays readable, to those
+	// who opened it, until Prune. When the tree holds exactly these files
+	// already, nothing is touched and changed is false.
+	Swap(container string, files []File) (changed bool, err error)
+	// Prune removes all generations but the current one.
+	Prune(container string) error
+	// Remove wipes and removes the tree. Removing what is not there is no error.
+	Remove(container string) error
+	// List returns the containers that have a tree.
+	List() ([]string, error)
+}
+
+// EventKind says what happened to a container, or to the watch itself.
+type EventKind string
+
+// The kinds of event that matter here.
+const (
+	// Connected: the watch begins, or begins again after a gap in which
+	// events may have been missed. It names no container.
+	Connected EventKind = "connected"
+	Started   EventKind = "started"
+	Died      EventKind = "died"
+	Removed   EventKind = "removed"
+)
+
+// Event is one thing that the engine reported, in the order it happened.
+type Event struct {
+	Kind      EventKind
+	Container string // the engine's full ID
+}
