@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Installs what the tests and the demo need and this machine lacks, from
+# Debian's packages. It does nothing, quickly, when all is there.
+#   setup.sh [demo|test]
+set -euo pipefail
+for_what=${1:-test}
+
+need=()
+have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]; }
+have dockerd || need+=(docker.io)
+have iptables || need+=(iptables)
+have ip || need+=(iproute2)
+have nsenter || need+=(util-linux)
+have gcc || need+=(gcc)
+[ -e /usr/share/doc/ca-certificates ] || need+=(ca-certificates)
+if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
+if [ "$for_what" = test ] && [ ! -e /usr/include/stdio.h ]; then need+=(libc6-dev); fi # the race detector is linked with cgo
+[ ${#need[@]} -eq 0 ] && exit 0
+
+echo "setup: installing ${need[*]}" >&2
+root=()
+[ "$(id -u)" = 0 ] || root=(sudo)
+if ! have apt-get; then
+	echo "setup: this machine has no apt-get: install these yourself: ${need[*]}" >&2
+	exit 1
+fi
+"${root[@]}" apt-get update -qq
+"${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
