@@ -1,0 +1,117 @@
+package docker
+
+import (
+	"context"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaymaster/quaymaster/inject"
+)
+
+// reconnectDelay is the pause before the engine is asked again. The engine is
+// on the same machine and restarts rarely, so the pause neither grows nor
+// needs jitter.
+const reconnectDelay = time.Second
+
+// learnPatience bounds the look-up of a container that was just created: after
+// that long its start has asked for itself.
+const learnPatience = 5 * time.Second
+
+// learners is how many containers that were just created are looked up at a time.
+const learners = 4
+
+// Watch calls sink for every event, one at a time and in order, until ctx
+// ends. When the engine goes away it waits for it to come back; every new
+// beginning is an event Connected.
+func (e *Engine) Watch(ctx context.Context, sink func(inject.Event)) error {
+	lost := false
+	for {
+		err := e.follow(ctx, func() {
+			if lost {
+				e.log.Info("docker engine is back")
+			}
+			lost = false
+		}, sink)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !lost {
+			e.log.Warn("docker engine does not answer; running containers keep what they have", "error", err)
+			lost = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reconnectDelay):
+		}
+	}
+}
+
+// follow reads one stream of events to its end. It subscribes before it lists,
+// so that nothing falls between.
+func (e *Engine) follow(ctx context.Context, connected func(), sink func(inject.Event)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(learners + 1)
+	group.Go(func() error {
+		messages, errs := e.api.Events(ctx, events.ListOptions{Filters: filters.NewArgs(filters.Arg("type", string(events.ContainerEventType)))})
+		if err := e.refresh(ctx); err != nil {
+			return err
+		}
+		connected()
+		sink(inject.Event{Kind: inject.Connected})
+		for {
+			select {
+			case err := <-errs:
+				return err
+			case message := <-messages:
+				e.handle(ctx, group, message, sink)
+			}
+		}
+	})
+	return group.Wait()
+}
+
+// refresh learns all containers there are and forgets those that are gone.
+func (e *Engine) refresh(ctx context.Context) error {
+	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return err
+	}
+	present := map[string]bool{}
+	for _, summary := range list {
+		present[summary.ID] = true
+		if _, err := e.complete(ctx, summaryFacts(summary)); err != nil {
+			e.log.Debug("image labels are not known yet", "container", summary.ID, "error", err)
+		}
+	}
+	e.forgetAllBut(present)
+	return nil
+}
+
+func (e *Engine) handle(ctx context.Context, group *errgroup.Group, message events.Message, sink func(inject.Event)) {
+	id := message.Actor.ID
+	switch message.Action {
+	case events.ActionCreate:
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, learnPatience)
+			defer cancel()
+			if err := e.learn(ctx, id); err != nil {
+				e.log.Debug("a new container could not be looked up before its start", "container", id, "error", err)
+			}
+			return nil
+		})
+	case events.ActionRename:
+		e.rename(id, message.Actor.Attributes["name"])
+	case events.ActionStart:
+		sink(inject.Event{Kind: inject.Started, Container: id})
+	case events.ActionDie:
+		sink(inject.Event{Kind: inject.Died, Container: id})
+	case events.ActionDestroy:
+		e.forget(id)
+		sink(inject.Event{Kind: inject.Removed, Container: id})
+	}
+}
