@@ -1,0 +1,170 @@
+// Package broker decides, resolves, keeps and delivers.
+//
+// A gate calls Deliver for a container that waits to start (deliver.go: the
+// way of one secret, top down). What was delivered is then kept: the store
+// holds each secret once and reads it again at its interval (store.go,
+// refresh.go), and the watch on the engine says when containers start, end and
+// go away, and whether one runs that passed no gate (watch.go).
+//
+// The broker knows providers, trees and the engine only by their interfaces.
+package broker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/policy"
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// Engine is what the broker asks of, and learns from, the container engine.
+type Engine interface {
+	// Facts says what a container is, without its process user. It must not
+	// wait for the engine longer than a start can wait. engineDir is the
+	// engine's own directory for the container, or empty.
+	Facts(ctx context.Context, id, engineDir string) (workload.Facts, error)
+	// Running returns the facts of all containers that run now.
+	Running(ctx context.Context) ([]workload.Facts, error)
+	// Watch calls sink for each event, in order and one at a time, until ctx
+	// ends.
+	Watch(ctx context.Context, sink func(inject.Event)) error
+	// Stop ends a container.
+	Stop(ctx context.Context, id string) error
+}
+
+// Options is what a Broker is made of. All fields are required.
+type Options struct {
+	Engine    Engine
+	Trees     inject.Trees
+	Providers map[string]providers.Provider // by the name that refs use
+	Policy    *policy.Policy
+	Audit     *audit.Log
+	Log       *slog.Logger
+
+	Refresh     time.Duration // how often a held secret is read again
+	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
+	RequireGate bool          // stop a labelled container that passed no gate
+
+	Now    func() time.Time
+	Jitter func() float64 // in [0, 1)
+}
+
+// Broker implements inject.Deliverer.
+type Broker struct {
+	Options
+	store *store
+
+	mu      sync.Mutex
+	served  map[string]*served // by container ID
+	ungated map[string]bool    // containers that were reported
+}
+
+// served is one container that passed a gate.
+type served struct {
+	facts workload.Facts
+	wants workload.Wants
+	gate  string
+	since time.Time // when it passed
+
+	started  bool           // the engine said that it runs
+	editions map[string]int // what its tree holds, by the key of the whole ref; nil: not known
+	pruneAt  time.Time      // when its old generation may go; zero: there is none
+	failing  string         // why its last update failed, so that it is said once
+}
+
+// New returns a broker that has not begun to run.
+func New(options Options) *Broker {
+	return &Broker{
+		Options: options,
+		store:   newStore(options.Providers, options.Refresh, options.MaxStale, options.Now),
+		served:  map[string]*served{}, ungated: map[string]bool{},
+	}
+}
+
+// Run watches the engine and keeps what was delivered fresh, until ctx ends.
+func (b *Broker) Run(ctx context.Context) error {
+	defer b.store.close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.watch(ctx) })
+	group.Go(func() error { return b.keepFresh(ctx) })
+	return group.Wait()
+}
+
+// refs are the refs of everything that the container was given.
+func (s *served) refs() []secret.Ref {
+	var refs []secret.Ref
+	for _, want := range s.wants.Items {
+		refs = append(refs, want.Ref)
+	}
+	return refs
+}
+
+func (b *Broker) get(id string) *served {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.served[id]
+}
+
+// begin serves a container from now on. A run of it that came before is over:
+// what that had is wiped.
+func (b *Broker) begin(s *served) error {
+	id := s.facts.ID
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.Trees.Remove(id); err != nil {
+		return fmt.Errorf("the tree of an earlier run could not be wiped: %w", err)
+	}
+	b.serve(s)
+	return nil
+}
+
+// serve holds the container's secrets for it. The caller has locked b.mu.
+func (b *Broker) serve(s *served) {
+	id := s.facts.ID
+	b.store.release(id)
+	for _, ref := range s.refs() {
+		b.store.hold(id, ref, b.nextRefresh())
+	}
+	b.served[id] = s
+}
+
+// end wipes what a run of a container had, unless another run of it has begun.
+// Its secrets stay in the store for a while, in case it starts again. The tree
+// goes under the lock, so that it cannot be that of a run that just begins.
+func (b *Broker) end(id string, s *served) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served[id] != s {
+		return
+	}
+	if err := b.Trees.Remove(id); err != nil {
+		b.Log.Error("the tree of a container that ended could not be wiped", "container", id, "error", err)
+	}
+	delete(b.served, id)
+	delete(b.ungated, id)
+	b.store.release(id)
+}
+
+// oneLine joins errors for a message that is shown on one line.
+func oneLine(errs []error) error {
+	switch len(errs) {
+	case 0:
+		return nil
+	case 1:
+		return errs[0]
+	}
+	err := errs[0]
+	for _, next := range errs[1:] {
+		err = fmt.Errorf("%w; %w", err, next)
+	}
+	return err
+}

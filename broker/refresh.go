@@ -1,0 +1,183 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/lease"
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/broker/workload"
+)
+
+const (
+	// housekeeping is how long the loop sleeps at most.
+	housekeeping = 30 * time.Second
+	// pruneAfter is how long a generation stays readable after a swap, for a
+	// reader who has begun to read it.
+	pruneAfter = 10 * time.Second
+	// startPatience is how long after passing its gate a container must have
+	// started. It is generous: its end would wipe the tree of a slow starter.
+	startPatience = 10 * time.Minute
+	// refreshes is how many secrets are read again at a time.
+	refreshes = 8
+)
+
+// keepFresh reads held secrets again at their interval and swaps the trees of
+// those containers whose secrets changed.
+func (b *Broker) keepFresh(ctx context.Context) error {
+	for {
+		due, next := b.store.due()
+		b.refresh(ctx, due)
+		b.updateAll(ctx)
+		b.sweep(ctx)
+		wait := housekeeping
+		if until := next.Sub(b.Now()); !next.IsZero() && until < wait {
+			wait = max(until, 0)
+		}
+		if len(due) > 0 {
+			wait = 0 // what was due has a new date now
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-b.store.wake:
+		case <-time.After(wait):
+		}
+	}
+}
+
+// nextRefresh is when a secret that was just read is to be read again.
+func (b *Broker) nextRefresh() time.Time {
+	return b.Now().Add(lease.RefreshAfter(b.Refresh, b.Jitter()))
+}
+
+// refresh reads secrets again, a few at a time.
+func (b *Broker) refresh(ctx context.Context, refs []secret.Ref) {
+	var group errgroup.Group
+	group.SetLimit(refreshes)
+	for _, ref := range refs {
+		group.Go(func() error {
+			before := b.store.failing(ref)
+			err := b.store.fetch(ctx, ref)
+			b.store.schedule(ref, b.nextRefresh())
+			switch {
+			case ctx.Err() != nil: // the agent ends
+			case err != nil && before == nil:
+				b.Log.Warn("a held secret could not be read again; containers keep what they have", "ref", ref.String(), "error", err)
+			case err == nil && before != nil:
+				b.Log.Info("a held secret can be read again", "ref", ref.String())
+			}
+			return nil // the store remembers the error
+		})
+	}
+	_ = group.Wait() // no function of the group returns an error
+}
+
+// updateAll swaps the trees whose secrets changed.
+func (b *Broker) updateAll(ctx context.Context) {
+	for _, s := range b.outdated() {
+		err, before := b.update(ctx, s), b.failing(s)
+		if ctx.Err() != nil {
+			return
+		}
+		b.setFailing(s, err)
+		if now := b.failing(s); now != "" && now != before {
+			b.Log.Warn("a container could not be given its new secrets and keeps what it has", "container", s.facts.Name, "error", err)
+		}
+	}
+}
+
+func (b *Broker) failing(s *served) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.failing
+}
+
+func (b *Broker) setFailing(s *served, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.failing = ""
+	if err != nil {
+		s.failing = err.Error()
+	}
+}
+
+// outdated returns the running containers whose trees are not known to hold
+// the editions that the store holds, and drops old generations that no reader
+// needs any more.
+func (b *Broker) outdated() (out []*served) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for id, s := range b.served {
+		if !s.pruneAt.IsZero() && !s.pruneAt.After(b.Now()) {
+			s.pruneAt = time.Time{}
+			if err := b.Trees.Prune(id); err != nil {
+				b.Log.Error("an old generation could not be removed", "container", s.facts.Name, "error", err)
+			}
+		}
+		if s.started && (s.editions == nil || !maps.Equal(s.editions, b.store.editions(s.refs()))) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// update writes a new generation for one running container.
+func (b *Broker) update(ctx context.Context, s *served) error {
+	outcomes := b.weigh(ctx, s)
+	if refused := oneLine(problems(outcomes)); refused != nil && refused.Error() == b.failing(s) {
+		return refused // it was recorded when it began
+	}
+	bundle, editions, err := b.settle(s, audit.Rotated, outcomes)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served[s.facts.ID] != s {
+		return nil // it has ended, or begun again
+	}
+	changed, err := b.Trees.Swap(s.facts.ID, bundle.Files)
+	if err != nil {
+		return fmt.Errorf("its secrets could not be written: %w", err)
+	}
+	s.editions = editions
+	if !changed {
+		return nil
+	}
+	s.pruneAt = b.Now().Add(pruneAfter)
+	b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(bundle.Files))
+	return nil
+}
+
+// sweep wipes what was made for containers that passed a gate and then never
+// started: the engine reports no event of that.
+func (b *Broker) sweep(ctx context.Context) {
+	var late []*served
+	b.mu.Lock()
+	for _, s := range b.served {
+		if !s.started && b.Now().Sub(s.since) > startPatience {
+			late = append(late, s)
+		}
+	}
+	b.mu.Unlock()
+	if len(late) == 0 {
+		return
+	}
+	running, err := b.Engine.Running(ctx)
+	if err != nil {
+		b.Log.Debug("running containers could not be listed", "error", err)
+		return
+	}
+	for _, s := range late {
+		if !slices.ContainsFunc(running, func(f workload.Facts) bool { return f.ID == s.facts.ID }) {
+			b.end(s.facts.ID, s)
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package broker
+
+import (
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
+)
+
+// gateAdopted stands for the gate of a container that passed one in the time of
+// an earlier agent.
+const gateAdopted = "adopted"
+
+// watch follows containers. A container's events come in order, but later than
+// its gate: the end of one run may be reported when the next has already passed
+// the gate. So an end counts only for a run whose beginning was reported.
+func (b *Broker) watch(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return b.Engine.Watch(ctx, func(event inject.Event) {
+			switch event.Kind {
+			case inject.Connected:
+				if err := b.resync(ctx, group); err != nil {
+					b.Log.Warn("running containers could not be listed", "error", err)
+				}
+			case inject.Started:
+				b.onStarted(ctx, group, event.Container)
+			case inject.Died:
+				if s := b.get(event.Container); s == nil || b.hasStarted(s) {
+					b.end(event.Container, s)
+				}
+			case inject.Removed:
+				b.end(event.Container, b.get(event.Container))
+			}
+		})
+	})
+	return group.Wait()
+}
+
+func (b *Broker) hasStarted(s *served) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.started
+}
+
+func (b *Broker) markStarted(s *served) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.started = true
+}
+
+func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, id string) {
+	if s := b.get(id); s != nil {
+		b.markStarted(s)
+		return
+	}
+	facts, err := b.Engine.Facts(ctx, id, "")
+	if err != nil {
+		b.Log.Warn("what a container is that has started could not be learnt", "container", id, "error", err)
+		return
+	}
+	trees, err := b.Trees.List()
+	if err != nil {
+		b.Log.Error("the trees could not be listed", "error", err)
+		return
+	}
+	b.meet(ctx, group, facts, slices.Contains(trees, id))
+}
+
+// resync brings what the broker knows in line with what runs, after a gap in
+// the events: at the agent's start, or when the engine was away.
+func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
+	running, err := b.Engine.Running(ctx)
+	if err != nil {
+		return err
+	}
+	trees, err := b.Trees.List()
+	if err != nil {
+		return err
+	}
+	alive := map[string]bool{}
+	for _, facts := range running {
+		alive[facts.ID] = true
+		if s := b.get(facts.ID); s != nil {
+			b.markStarted(s)
+			continue
+		}
+		b.meet(ctx, group, facts, slices.Contains(trees, facts.ID))
+	}
+	for _, id := range trees {
+		if s := b.get(id); !alive[id] && (s == nil || b.hasStarted(s)) {
+			b.end(id, s)
+		}
+	}
+	return nil
+}
+
+// meet takes up a running container that this agent has not let through a gate
+// itself. With a tree it passed the gate of an earlier agent: the tree is kept
+// and kept fresh. Without, it passed none.
+func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, hasTree bool) {
+	if !workload.Labelled(facts.Labels) {
+		return
+	}
+	if !hasTree {
+		b.reportUngated(ctx, group, facts)
+		return
+	}
+	wants, err := workload.ParseLabels(facts.Labels)
+	if err != nil {
+		b.Log.Warn("a running container is no longer kept fresh", "container", facts.Name, "error", err)
+		return
+	}
+	b.mu.Lock()
+	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: b.Now(), started: true})
+	b.mu.Unlock()
+	b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
+	b.store.wakeUp()
+}
+
+// reportUngated tells, once for each run, of a labelled container that came up
+// without passing a gate. It is never given its secrets afterwards: its first
+// instruction has already run without them.
+func (b *Broker) reportUngated(ctx context.Context, group *errgroup.Group, facts workload.Facts) {
+	b.mu.Lock()
+	known := b.ungated[facts.ID]
+	b.ungated[facts.ID] = true
+	b.mu.Unlock()
+	if known {
+		return
+	}
+	b.Log.Error("a labelled container runs WITHOUT its secrets: it passed no gate",
+		"container", facts.Name, "id", facts.ID, "image", facts.Image, "stopped", b.RequireGate,
+		"remedy", "quaymaster install docker-runtime, then create it with --runtime quaymaster, or make that the default")
+	if err := b.Audit.Record(about(facts, audit.Ungated)); err != nil {
+		b.Log.Error("audit", "error", err)
+	}
+	if !b.RequireGate {
+		return
+	}
+	group.Go(func() error { // not on the watch: an unwilling container takes its time to stop
+		if err := b.Engine.Stop(ctx, facts.ID); err != nil {
+			b.Log.Error("a container that passed no gate could not be stopped", "container", facts.Name, "error", err)
+		}
+		return nil
+	})
+}
