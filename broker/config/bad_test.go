@@ -1,0 +1,163 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+)
+
+// valid is a configuration that is right in itself: three lines.
+const valid = `vault: {address: https://vault.internal:8200, role: docker-host}
+grants:
+  - {name: a, workloads: {name: a}, secrets: ["vault:kv/a"]}
+`
+
+var badFiles = []struct {
+	name  string
+	files map[string]string
+	want  string // all problems, one a line
+}{
+	{"unknown key, near a known one", one(valid + "gate_timout: 3s"),
+		`q.yaml:4:1: unknown key "gate_timout"; did you mean "gate_timeout"?`},
+	{"unknown key, near none", one(valid + "colour: red"),
+		`q.yaml:4:1: unknown key "colour"`},
+	{"unknown key in a block", one(valid + "log:\n  levle: debug\n"),
+		`q.yaml:5:3: unknown key "levle"; did you mean "level"?`},
+	{"unknown key in a grant", one(valid + "  - {name: b, workload: {name: b}, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:15: unknown key "workload"; did you mean "workloads"?`},
+	{"all problems together", one("identity: gcp\nvault: {adress: https://v}\ngate_timeout: 1\nrefresh: 1ms\n"),
+		`q.yaml:1:1: identity: "gcp": this version knows only "aws"
+q.yaml:2:1: vault.role: is missing: the role that this host logs in as
+q.yaml:2:9: unknown key "adress"; did you mean "address"?
+q.yaml:3:1: gate_timeout: "1" is not a duration: write a number and a unit, as in 90s, 5m or 1h30m
+q.yaml:4:1: refresh: 1ms is too short: at least 1s`},
+	{"problems of several files, in their order", map[string]string{"q.yaml": valid, "conf.d/b.yaml": "b: 1", "conf.d/a.yaml": "a: 1"},
+		"conf.d/a.yaml:1:1: unknown key \"a\"\nconf.d/b.yaml:1:1: unknown key \"b\""},
+
+	{"not YAML", one("vault: [\n"),
+		`q.yaml:1:8: not YAML: sequence end token ']' not found`},
+	{"not YAML in one file does not hide the others", map[string]string{"q.yaml": "a: b: c", "conf.d/a.yaml": "a: 1"},
+		"q.yaml:1:4: not YAML: mapping value is not allowed in this context\nconf.d/a.yaml:1:1: unknown key \"a\""},
+	{"not text", one("\xff\xfe"), `q.yaml: is not text in UTF-8`},
+	{"a list at the top", one("- a\n"), `q.yaml:1:1: key: value pairs wanted here, found a list`},
+	{"two documents", one(valid + "---\n" + valid), `q.yaml: holds more than one YAML document: take out the lines with ---`},
+	{"anchor", one("log: &a {level: debug}"),
+		`q.yaml:1:6: anchors, aliases and merge keys are not understood here: write the value out`},
+	{"merge key", one("<<: {refresh: 1m}"),
+		`q.yaml:1:1: anchors, aliases and merge keys are not understood here: write the value out`},
+	{"tag", one("refresh: !!str 1m"),
+		`q.yaml:1:10: tags, directives and ?-keys are not understood here: write key: value`},
+	{"nested too deep", one(strings.Repeat("[", 1<<19)), `q.yaml:1:33: nested more than 32 deep`},
+	{"nested too deep, in lines", one(strings.Repeat("- ", 1<<18)), `q.yaml:1:65: nested more than 32 deep`},
+	{"key given twice", one(valid + "refresh: 1m\nrefresh: 2m\n"),
+		`q.yaml:5:1: refresh: given twice: at q.yaml:4:1 and at q.yaml:5:1`},
+	{"key with a line break", one(valid + "\"a\\nb\": 1"), `q.yaml:4:1: the key "a\nb" contains a control character`},
+
+	{"text wanted", one(valid + "identity: [aws]"), `q.yaml:4:1: identity: text wanted here, found a list`},
+	{"nothing given", one(valid + "identity:\n"), `q.yaml:4:1: identity: text wanted here, found nothing`},
+	{"empty text", one(valid + "identity: ''"), `q.yaml:4:1: identity: is empty: give it a value or take the key out`},
+	{"line break in text", one(valid + "identity: \"a\\nb\""),
+		`q.yaml:4:1: identity: contains a line break or another control character`},
+	{"mapping wanted", one("vault: https://v"), `q.yaml:1:1: vault: key: value pairs wanted here, found text`},
+	{"list wanted", one("vault: {address: https://v, role: r}\ngrants: {a: b}"),
+		`q.yaml:2:1: grants: a list wanted here, found key: value pairs`},
+	{"truth wanted", one(valid + "require_gate: yes"), `q.yaml:4:1: require_gate: "yes" is neither true nor false`},
+	{"duration in words", one(valid + "refresh: hourly"),
+		`q.yaml:4:1: refresh: "hourly" is not a duration: write a number and a unit, as in 90s, 5m or 1h30m`},
+
+	{"empty", one("# nothing\n"), "q.yaml: is empty; the smallest useful configuration is\n\n" +
+		"vault: {address: https://vault.internal:8200, role: docker-host}\ngrants:\n  - name: timeline\n" +
+		"    workloads: {compose.project: shop, compose.service: timeline}\n    secrets: [\"vault:kv/shop/timeline/**\"]"},
+	{"identity unknown", one(valid + "identity: aw"), `q.yaml:4:1: identity: "aw" is not one of auto, aws`},
+	{"identity of a later version", one(valid + "identity: azure"), `q.yaml:4:1: identity: "azure": this version knows only "aws"`},
+
+	{"vault without address and role", one("vault: {mount: aws}"), `q.yaml:1:1: vault.address: is missing: as in https://vault.internal:8200
+q.yaml:1:1: vault.role: is missing: the role that this host logs in as`},
+	{"vault address in clear text", one("vault: {address: \"http://vault.internal:8200\", role: r}"),
+		`q.yaml:1:9: vault.address: the token would cross the network to vault.internal:8200 in clear text: use https:// (http:// is for a loopback address only)`},
+	{"vault address is no URL", one("vault: {address: \"vault.internal:8200\", role: r}"),
+		`q.yaml:1:9: vault.address: is not an https:// URL such as https://vault.internal:8200`},
+	{"vault address with a password", one("vault: {address: \"https://u:hunter2@v\", role: r}"),
+		`q.yaml:1:9: vault.address: only scheme, host, port and path may stand in it`},
+	{"vault mount with auth/", one("vault: {address: https://v, role: r, mount: auth/aws}"),
+		`q.yaml:1:38: vault.mount: "auth/aws": write it without auth/ before it and without a slash around it, as in "aws"`},
+	{"vault role with a path", one("vault: {address: https://v, role: auth/aws/role/r}"),
+		`q.yaml:1:29: vault.role: "auth/aws/role/r": a role is named without its path`},
+	{"vault region", one("vault: {address: https://v, role: r, sts_region: evil.example/}"),
+		`q.yaml:1:38: vault.sts_region: "evil.example/" is not an AWS region such as eu-west-1`},
+	{"vault authority missing", one("vault: {address: https://v, role: r, ca_file: /nonexistent/ca.pem}"),
+		`q.yaml:1:38: vault.ca_file: "/nonexistent/ca.pem": no such file or directory`},
+	{"vault authority is a directory", one("vault: {address: https://v, role: r, ca_file: /etc}"),
+		`q.yaml:1:38: vault.ca_file: "/etc" is a directory, not a regular file`},
+	{"vault authority is relative", one("vault: {address: https://v, role: r, ca_file: ca.pem}"),
+		`q.yaml:1:38: vault.ca_file: "ca.pem" is not an absolute path without dots, double slashes and a slash at the end`},
+
+	{"provider without type", one(valid + "providers:\n  eu: {address: https://v, role: r}"),
+		`q.yaml:5:3: providers.eu.type: is missing: this version knows only vault`},
+	{"provider of a later version", one(valid + "providers:\n  eu: {type: aws}"),
+		`q.yaml:5:8: providers.eu.type: "aws": this version knows only vault`},
+	{"provider with the built-in name", one(valid + "providers:\n  vault: {type: vault, address: https://v, role: r}"),
+		`q.yaml:5:3: providers.vault: "vault" is the provider that the vault block configures: choose another name`},
+	{"provider with a reserved name", one(valid + "providers:\n  gcp: {type: vault, address: https://v, role: r}"),
+		`q.yaml:5:3: providers.gcp: "gcp" is the name of a built-in provider, which this version does not know: choose another name`},
+	{"provider with a bad name", one(valid + "providers:\n  EU: {type: vault, address: https://v, role: r}"),
+		`q.yaml:5:3: providers.EU: "EU" is not a name for a provider: use lower-case letters, digits and dashes, starting with a letter`},
+	{"provider defined in two files", map[string]string{"q.yaml": valid,
+		"conf.d/a.yaml": "providers:\n  eu: {type: vault, address: https://v, role: r}",
+		"conf.d/b.yaml": "providers:\n  eu: {type: vault, address: https://w, role: r}"},
+		`conf.d/b.yaml:2:3: providers.eu: defined twice: at conf.d/a.yaml:2:3 and at conf.d/b.yaml:2:3`},
+
+	{"grant without name", one(valid + "  - {workloads: {name: b}, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:5: grants[1].name: is missing: it is what reasons and audit records call the grant`},
+	{"grant defined twice", map[string]string{"q.yaml": valid, "conf.d/a.yaml": strings.TrimPrefix(valid, "vault: {address: https://vault.internal:8200, role: docker-host}\n")},
+		`conf.d/a.yaml:2:6: grants[1].name: grant "a" is defined twice: at q.yaml:3:6 and at conf.d/a.yaml:2:6`},
+	{"grant without workloads", one(valid + "  - {name: b, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:5: grants[1].workloads: no selector: the grant would match every container; name one, as in {compose.project: shop}`},
+	{"grant with empty workloads", one(valid + "  - {name: b, workloads: {}, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:15: grants[1].workloads: no selector: the grant would match every container; name one, as in {compose.project: shop}`},
+	{"grant with an unknown selector", one(valid + "  - {name: b, workloads: {image.signer: b, label.: c}, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:27: grants[1].workloads.image.signer: unknown selector "image.signer"; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>
+q.yaml:4:44: grants[1].workloads.label.: unknown selector "label."; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>`},
+	{"grant by image labels alone", one(valid + "  - {name: b, workloads: {image.label.app: b}, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:15: grants[1].workloads: only image.label. selectors: what an image says of itself is never enough to get a secret; add one that the image does not choose, as in {image.ref: "shop/*"}`},
+	{"grant with an empty value", one(valid + "  - {name: b, workloads: {name: }, secrets: [\"vault:kv/b\"]}"),
+		`q.yaml:4:27: grants[1].workloads.name: text wanted here, found nothing`},
+	{"grant without secrets", one(valid + "  - {name: b, workloads: {name: b}}"),
+		`q.yaml:4:5: grants[1].secrets: no pattern: the grant would give nothing; name a secret, as in ["vault:kv/shop/db"]`},
+	{"grant with a pattern that does not parse", one(valid + "  - {name: b, workloads: {name: b}, secrets: [\"vault:kv/b\", \"kv/b\"]}"),
+		`q.yaml:4:61: grants[1].secrets[1]: pattern "kv/b": a ref starts with its provider and a colon, as in vault:kv/shop/db#password`},
+	{"grant of an unknown provider", one(valid + "  - name: b\n    workloads: {name: b}\n    secrets:\n      - eu:kv/b\nproviders: {shop: {type: vault, address: https://v, role: r}}"),
+		`q.yaml:7:9: grants[1].secrets[0]: pattern "eu:kv/b": there is no provider "eu"; configured: vault, shop`},
+	{"no store", one("refresh: 1m"), "q.yaml: vault: is missing, and no providers are configured, so there is nowhere to read a secret from; the smallest useful configuration is\n\n" +
+		"vault: {address: https://vault.internal:8200, role: docker-host}\ngrants:\n  - name: timeline\n" +
+		"    workloads: {compose.project: shop, compose.service: timeline}\n    secrets: [\"vault:kv/shop/timeline/**\"]"},
+
+	{"docker over the network", one(valid + "docker: {host: tcp://10.0.0.1:2375}"),
+		`q.yaml:4:10: docker.host: "tcp://10.0.0.1:2375" is not the socket of an engine on this host, as in unix:///var/run/docker.sock`},
+	{"relative and unclean paths", one(valid + "paths: {run: run, state: /var/../lib}\naudit: {file: /var/log/}"),
+		`q.yaml:4:9: paths.run: "run" is not an absolute path without dots, double slashes and a slash at the end
+q.yaml:4:19: paths.state: "/var/../lib" is not an absolute path without dots, double slashes and a slash at the end
+q.yaml:5:9: audit.file: "/var/log/" is not an absolute path without dots, double slashes and a slash at the end`},
+	{"state in memory", one(valid + "paths: {run: /run/q, state: /run/q/state}"),
+		`q.yaml:4:22: paths.state: "/run/q/state" lies in paths.run, which is memory and empty after a reboot`},
+	{"durations beyond their limits", one(valid + "gate_timeout: 11m\nrefresh: 0\nmax_stale: -1s"),
+		`q.yaml:4:1: gate_timeout: 11m0s is too long: at most 10m0s
+q.yaml:5:1: refresh: 0s is too short: at least 1s
+q.yaml:6:1: max_stale: -1s is too short: at least 0s`},
+	{"log", one(valid + "log: {level: loud, format: xml}"),
+		`q.yaml:4:7: log.level: "loud" is not one of debug, info, warn, error
+q.yaml:4:20: log.format: "xml" is not one of text, json`},
+}
+
+// one is a configuration of a single file.
+func one(text string) map[string]string { return map[string]string{"q.yaml": text} }
+
+func TestBadInput(t *testing.T) {
+	for _, test := range badFiles {
+		t.Run(test.name, func(t *testing.T) {
+			_, _, problems := load(t, test.files)
+			if problems != test.want {
+				t.Errorf("got\n%s\nwant\n%s", problems, test.want)
+			}
+		})
+	}
+}

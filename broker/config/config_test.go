@@ -1,0 +1,233 @@
+package config_test
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker/config"
+)
+
+// write makes a directory with these files, by slash-separated path, that the
+// checks of ownership accept whatever the umask is.
+func write(t testing.TB, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(files[name]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func load(t testing.TB, files map[string]string) (c config.Config, warnings, problems string) {
+	t.Helper()
+	dir := write(t, files)
+	c, warned, err := config.Load(filepath.Join(dir, "q.yaml"))
+	if err != nil {
+		if !reflect.DeepEqual(c, config.Config{}) {
+			t.Errorf("a configuration came with the error: %+v", c)
+		}
+		problems = strings.ReplaceAll(err.Error(), dir+"/", "")
+	}
+	return c, strings.ReplaceAll(config.Problems(warned).Error(), dir+"/", ""), problems
+}
+
+func TestSmallestUsefulConfiguration(t *testing.T) {
+	got, warnings, problems := load(t, map[string]string{"q.yaml": `
+vault: {address: https://vault.internal:8200, role: docker-host}
+grants:
+  - name: timeline
+    workloads: {compose.project: shop, compose.service: timeline, label.environment: production}
+    secrets: ["vault:kv/shop/timeline/**", "vault:pki/issue/timeline?common_name=*.timeline.prod.internal"]
+`})
+	if problems != "" || warnings != "" {
+		t.Fatalf("problems:\n%s\nwarnings:\n%s", problems, warnings)
+	}
+	want := config.Default()
+	want.Vault.Address, want.Vault.Role = "https://vault.internal:8200", "docker-host"
+	want.Grants = got.Grants // looked at below
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	grant := got.Grants[0]
+	if grant.Name != "timeline" || len(grant.Secrets) != 2 || grant.Secrets[0].String() != "vault:kv/shop/timeline/**" ||
+		grant.Workloads["label.environment"] != "production" || len(grant.Workloads) != 3 {
+		t.Errorf("grant: %+v", grant)
+	}
+	if vaults := got.Vaults(); len(vaults) != 1 || vaults["vault"] != got.Vault {
+		t.Errorf("vaults: %+v", vaults)
+	}
+}
+
+// full returns the example that uses every key.
+func full(t testing.TB) config.Config {
+	t.Helper()
+	text, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(write(t, map[string]string{"ca.pem": ""}), "ca.pem")
+	c, warnings, problems := load(t, map[string]string{
+		"q.yaml": strings.ReplaceAll(string(text), "/dev/null/replaced-by-the-test", ca)})
+	if problems != "" || warnings != "" {
+		t.Fatalf("problems:\n%s\nwarnings:\n%s", problems, warnings)
+	}
+	return c
+}
+
+func TestEveryKeyIsRead(t *testing.T) {
+	c := full(t)
+	everyFieldSet(t, "", reflect.ValueOf(c))
+	changedFromDefault(t, "", reflect.ValueOf(c), reflect.ValueOf(config.Default()))
+	if c.GateTimeout != 45*time.Second || c.Refresh != 90*time.Second || c.MaxStale != 90*time.Minute {
+		t.Errorf("durations: %s, %s, %s", c.GateTimeout, c.Refresh, c.MaxStale)
+	}
+	if c.Grants[0].Workloads["user"] != "1000" {
+		t.Errorf("a number as text: %q", c.Grants[0].Workloads["user"])
+	}
+	if names := slices.Sorted(maps.Keys(c.Vaults())); !slices.Equal(names, []string{"shop-vault", "vault"}) {
+		t.Errorf("vaults: %v", names)
+	}
+}
+
+func everyFieldSet(t *testing.T, name string, v reflect.Value) {
+	t.Helper()
+	if v.IsZero() {
+		t.Errorf("%s was not read", name)
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if field := v.Type().Field(i); field.IsExported() {
+				everyFieldSet(t, name+"."+field.Name, v.Field(i))
+			}
+		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			everyFieldSet(t, name+"."+key.String(), v.MapIndex(key))
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			everyFieldSet(t, name+"[]", v.Index(i))
+		}
+	}
+}
+
+func changedFromDefault(t *testing.T, name string, got, byDefault reflect.Value) {
+	t.Helper()
+	if got.Kind() != reflect.Struct {
+		if reflect.DeepEqual(got.Interface(), byDefault.Interface()) {
+			t.Errorf("%s still has its default", name)
+		}
+		return
+	}
+	for i := range got.NumField() {
+		changedFromDefault(t, name+"."+got.Type().Field(i).Name, got.Field(i), byDefault.Field(i))
+	}
+}
+
+func TestLaterFilesAddUp(t *testing.T) {
+	grant := func(name string) string {
+		return "{name: " + name + ", workloads: {name: a}, secrets: [\"eu:kv/a\"]}"
+	}
+	c, warnings, problems := load(t, map[string]string{
+		"q.yaml":               "vault: {address: https://one, role: r}\nrefresh: 5m\ngrants: [" + grant("main") + "]",
+		"conf.d/20-b.yaml":     "vault: {address: https://three}\ngrants: [" + grant("b") + "]",
+		"conf.d/10-a.yaml":     "vault: {address: https://two}\nproviders: {eu: {type: vault, address: https://eu, role: r}}\ngrants: [" + grant("a") + "]",
+		"conf.d/30-empty.yaml": "# nothing yet\n",
+		"conf.d/.40.yaml":      "not: read",
+		"conf.d/README":        "not: read",
+		"conf.d/50-typo.yml":   "not: read",
+	})
+	if problems != "" {
+		t.Fatal(problems)
+	}
+	if c.Vault.Address != "https://three" || c.Vault.Role != "r" || c.Refresh != 5*time.Minute {
+		t.Errorf("scalars: %+v refresh %s", c.Vault, c.Refresh)
+	}
+	var names []string
+	for _, g := range c.Grants {
+		names = append(names, g.Name)
+	}
+	if !slices.Equal(names, []string{"main", "a", "b"}) {
+		t.Errorf("grants: %v", names)
+	}
+	if c.Providers["eu"].Mount != "aws" {
+		t.Errorf("a provider has no default mount: %+v", c.Providers["eu"])
+	}
+	if want := "conf.d/50-typo.yml: is not read: the name of a configuration file ends in .yaml"; warnings != want {
+		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+}
+
+func TestNoGrantsIsAWarning(t *testing.T) {
+	for _, text := range []string{"vault: {address: https://v, role: r}\n", "vault: {address: https://v, role: r}\ngrants: []\n"} {
+		_, warnings, problems := load(t, map[string]string{"q.yaml": text})
+		if problems != "" || !strings.HasSuffix(warnings, ": no grants: every labelled container will be refused") {
+			t.Errorf("%q: problems %q, warnings %q", text, problems, warnings)
+		}
+	}
+}
+
+func TestProblemsAreForMachinesToo(t *testing.T) {
+	dir := write(t, map[string]string{"q.yaml": "vault: {adress: https://v, role: r}\n"})
+	_, _, err := config.Load(filepath.Join(dir, "q.yaml"))
+	var problems config.Problems
+	if !errors.As(err, &problems) {
+		t.Fatalf("%T is not Problems: %v", err, err)
+	}
+	got, err := json.Marshal(problems)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `[{"file":"` + dir + `/q.yaml","line":1,"column":9,"key":"vault.adress","message":"unknown key \"adress\"; did you mean \"address\"?"}]`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// FuzzLoad: no text makes Load panic, and what it accepts has the limits that
+// the rest relies on.
+func FuzzLoad(f *testing.F) {
+	example, err := os.ReadFile("testdata/full.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(example))
+	for _, bad := range badFiles {
+		f.Add(bad.files["q.yaml"])
+	}
+	dir := f.TempDir()
+	path := filepath.Join(dir, "q.yaml")
+	f.Fuzz(func(t *testing.T, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := config.Load(path)
+		if err != nil {
+			if err.Error() == "" {
+				t.Error("an error without a word")
+			}
+			return
+		}
+		if len(c.Vaults()) == 0 || c.GateTimeout < time.Second || c.Refresh < time.Second || c.MaxStale < 0 {
+			t.Errorf("accepted: %+v", c)
+		}
+	})
+}
