@@ -30,8 +30,8 @@ func (g generation) name() string { return reserved + strconv.Itoa(int(g)) }
 // writeSet makes files the content of the tree, whose current generation is
 // now:
 //
-//  1. Write the next generation completely, with owner and modes. If that
-//     fails, remove it: the tree is as it was.
+//  1. Write the next generation completely, with owner and modes. Whatever
+//     fails until the swap: it is removed, and the old set is still the one.
 //  2. Let the tree's directory be passable for those who may read the files.
 //  3. Add a link for each new name. It leads nowhere until the swap, as if it
 //     were not there.
@@ -41,18 +41,12 @@ func (g generation) name() string { return reserved + strconv.Itoa(int(g)) }
 //     new one and the one before.
 func writeSet(tree *os.Root, owner inject.Owner, now generation, files []inject.File) error {
 	next := now + 1
-	if err := writeGeneration(tree, owner, next, files); err != nil { // 1
-		return errors.Join(err, tree.RemoveAll(next.name()))
+	stale, err := prepare(tree, owner, next, files) // 1, 2, 3
+	if err == nil {
+		err = swap(tree, owner, next) // 4
 	}
-	if err := tree.Chmod(".", directoryMode(files)); err != nil { // 2
-		return err
-	}
-	stale, err := link(tree, owner, files) // 3
 	if err != nil {
-		return err
-	}
-	if err := swap(tree, owner, next); err != nil { // 4
-		return err
+		return errors.Join(err, tree.RemoveAll(next.name()))
 	}
 	for _, name := range stale { // 5
 		if err := tree.Remove(name); err != nil {
@@ -60,6 +54,16 @@ func writeSet(tree *os.Root, owner inject.Owner, now generation, files []inject.
 		}
 	}
 	return removeGenerations(tree, now, next)
+}
+
+func prepare(tree *os.Root, owner inject.Owner, next generation, files []inject.File) (stale []string, err error) {
+	if err := writeGeneration(tree, owner, next, files); err != nil { // 1
+		return nil, err
+	}
+	if err := tree.Chmod(".", directoryMode(files)); err != nil { // 2
+		return nil, err
+	}
+	return link(tree, owner, files) // 3
 }
 
 func writeGeneration(tree *os.Root, owner inject.Owner, g generation, files []inject.File) error {

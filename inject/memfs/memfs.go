@@ -214,23 +214,33 @@ func (f *FS) wipe(container string) error {
 	if err != nil {
 		return fmt.Errorf("take the tree of %s away: %w", container, err)
 	}
-	err = fs.WalkDir(f.root.FS(), going, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		return f.zero(path)
-	})
-	if err := errors.Join(err, f.root.RemoveAll(going)); err != nil {
+	if err := errors.Join(f.zero(going), f.root.RemoveAll(going)); err != nil {
 		return fmt.Errorf("wipe the tree of %s: %w", container, err)
 	}
 	return nil
 }
 
-func (f *FS) zero(path string) error {
-	if err := f.root.Chmod(path, 0o600); err != nil {
+// zero overwrites the files of a tree. It goes through a root of the tree's
+// own, so that no link that somebody may have put there leads to another tree.
+func (f *FS) zero(name string) error {
+	tree, err := f.root.OpenRoot(name)
+	if err != nil {
 		return err
 	}
-	file, err := f.root.OpenFile(path, os.O_WRONLY, 0)
+	defer tree.Close()
+	return fs.WalkDir(tree.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		return zeroFile(tree, path)
+	})
+}
+
+func zeroFile(tree *os.Root, path string) error {
+	if err := tree.Chmod(path, 0o600); err != nil {
+		return err
+	}
+	file, err := tree.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
