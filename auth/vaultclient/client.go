@@ -1,0 +1,162 @@
+// Package vaultclient says how this project talks to Vault: one way to build
+// the client and one way to read its errors, shared by the login
+// (auth/vaultlogin) and the provider (providers/vault).
+//
+// A Client makes one attempt per request and leaves repeating to its caller.
+// It never carries a token of its own: each request is made either anonymously
+// or with a token that the caller got by logging in. What goes wrong becomes a
+// Failure, whose Kind is the decision and whose text says what to do.
+package vaultclient
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/quaymaster/quaymaster/broker/secret"
+)
+
+// DefaultTimeout is how long one request may take: short enough that a gate
+// that waits 30 seconds sees a second attempt, long enough for a login, in
+// which Vault asks the cloud.
+const DefaultTimeout = 10 * time.Second
+
+// Config says where Vault is. What is empty is read from the variables that
+// Vault's own tools read: VAULT_ADDR, VAULT_CACERT, VAULT_NAMESPACE,
+// VAULT_TLS_SERVER_NAME, and the variables for a client certificate and a proxy.
+type Config struct {
+	Address       string // https://vault.internal:8200
+	CAFile        string // PEM; empty: the system's authorities. Read once, by New.
+	Namespace     string
+	TLSServerName string        // the name to expect in the certificate, if not the address's
+	Timeout       time.Duration // of one request; zero: VAULT_CLIENT_TIMEOUT, or DefaultTimeout
+	// Dial, when set, connects instead of the network's own dialer.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Client talks to one Vault. It may be used by several goroutines.
+type Client struct {
+	// base is only ever copied, never used for a request, because copying an
+	// api.Client that is in use is a race.
+	base               *api.Client
+	transport          *http.Transport
+	address, namespace string
+}
+
+// New checks config and returns a client for it. It makes no request. An error
+// names the setting that is wrong, as the configuration file spells it.
+func New(config Config) (*Client, error) {
+	settings, err := config.settings()
+	if err != nil {
+		return nil, err
+	}
+	base, err := api.NewClient(settings)
+	if err != nil {
+		return nil, fmt.Errorf("vault.address %q: %w", settings.Address, err)
+	}
+	base.ClearToken()                                                     // NewClient takes VAULT_TOKEN; a static token is never used
+	base.SetWrappingLookupFunc(func(string, string) string { return "" }) // VAULT_WRAP_TTL would wrap every answer
+	if config.Namespace != "" {
+		base.SetNamespace(config.Namespace)
+	}
+	transport := settings.HttpClient.Transport.(*http.Transport) // api.DefaultConfig has made it so
+	if config.Dial != nil {
+		transport.DialContext = config.Dial
+	}
+	settings.HttpClient.Transport = limitedTransport{transport}
+	return &Client{base: base, transport: transport, address: settings.Address, namespace: base.Namespace()}, nil
+}
+
+// settings are those of the environment with config on top.
+func (config Config) settings() (*api.Config, error) {
+	settings := api.DefaultConfig()
+	if settings.Error != nil {
+		return nil, fmt.Errorf("reading the VAULT_* environment variables: %w", settings.Error)
+	}
+	settings.Address = cmp.Or(config.Address, os.Getenv(api.EnvVaultAddress))
+	if err := checkAddress(settings.Address); err != nil {
+		return nil, err
+	}
+	if err := settings.ConfigureTLS(&api.TLSConfig{CACert: config.CAFile, TLSServerName: config.TLSServerName}); err != nil {
+		return nil, fmt.Errorf("vault.ca_file %q: %w", config.CAFile, err)
+	}
+	if settings.TLSConfig().InsecureSkipVerify {
+		return nil, errors.New("VAULT_SKIP_VERIFY is set, but a Vault whose certificate is not checked could be anyone: " +
+			"unset it and name the authority in vault.ca_file")
+	}
+	settings.AgentAddress = "" // VAULT_AGENT_ADDR would replace the address
+	settings.MaxRetries = 0    // the callers repeat, each by its own rule
+	settings.Limiter = nil
+	if config.Timeout > 0 {
+		settings.Timeout = config.Timeout
+	} else if os.Getenv(api.EnvVaultClientTimeout) == "" {
+		settings.Timeout = DefaultTimeout
+	}
+	return settings, nil
+}
+
+// Address is where Vault is, for messages.
+func (c *Client) Address() string { return c.address }
+
+// Namespace is the namespace that requests are made in; empty: the root.
+func (c *Client) Namespace() string { return c.namespace }
+
+// Anonymous returns the API for requests that need no token, such as a login.
+func (c *Client) Anonymous() *api.Client { return c.base.WithRequestCallbacks() }
+
+// With returns the API for requests made with token. It costs next to nothing;
+// keep the token, not the result. Calling Clone on the result would read the
+// environment again, VAULT_TOKEN included: do not.
+func (c *Client) With(token secret.Value) *api.Client {
+	return c.base.WithRequestCallbacks(func(request *api.Request) {
+		request.ClientToken = string(token.Reveal()) // the header of the request itself is what a token is for
+	})
+}
+
+// CloseIdleConnections ends the connections that are not in use.
+func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+
+// checkAddress accepts the URL of a server. Plain HTTP is for this machine
+// only: a token that crosses a network in the clear belongs to everyone on it.
+func checkAddress(address string) error {
+	if address == "" {
+		return errors.New("vault.address is empty: set it, for example to https://vault.internal:8200")
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		return errors.New("vault.address " + quoted(address) + ": write it as https://host:port")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("vault.address " + quoted(u.Redacted()) + ": only scheme, host, port and path may stand there")
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return errors.New("vault.address " + quoted(address) + ": tokens would cross the network in the clear: use https " +
+			"(http is for a Vault on this machine's loopback)")
+	}
+	return nil
+}
+
+// quoted is address in quotes, unless it may hold a password.
+func quoted(address string) string {
+	if u, err := url.Parse(address); err != nil || u.User != nil {
+		return "(not shown)"
+	}
+	return fmt.Sprintf("%q", address)
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
