@@ -1,0 +1,148 @@
+package vaultlogin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/vaultclient"
+	"github.com/quaymaster/quaymaster/broker/secret"
+)
+
+// login makes evidence and trades it for a token.
+func (s *Source) login(ctx context.Context) (*held, error) {
+	evidence, err := s.attestor.Attest(ctx, s.audience)
+	if err != nil {
+		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) {
+			err = fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
+		}
+		return nil, fmt.Errorf("evidence for %s: %w", s.where(), err)
+	}
+	body := map[string]any{"role": s.role}
+	for name, value := range evidence.Login {
+		body[name] = string(value.Reveal()) // the body of the login request is what evidence is for
+	}
+	asked := time.Now()
+	answer, err := s.client.Anonymous().Logical().WriteWithContext(ctx, "auth/"+s.mount+"/login", body)
+	if err != nil {
+		return nil, s.loginFailure(evidence, err)
+	}
+	if answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" {
+		return nil, fmt.Errorf("%w: %s: the answer holds no token: is that an auth method, and one that asks for no second factor?",
+			auth.ErrRefused, s.where())
+	}
+	token := newToken(answer.Auth, evidence, asked)
+	return &held{token: token, full: token.TTL, renewed: asked}, nil
+}
+
+// newToken reads what a login yielded. Its time counts from the asking, which
+// is on the safe side of Vault's own clock.
+func newToken(granted *api.SecretAuth, evidence auth.Evidence, asked time.Time) auth.Token {
+	// The aws method names the principal only when its config/identity says so.
+	principal := cmp.Or(granted.Metadata["client_arn"], granted.Metadata["canonical_arn"], evidence.Principal)
+	return auth.Token{
+		Value:     secret.NewValue([]byte(granted.ClientToken)),
+		Accessor:  granted.Accessor,
+		Principal: principal,
+		Policies:  granted.Policies,
+		IssuedAt:  asked,
+		TTL:       time.Duration(granted.LeaseDuration) * time.Second,
+		Renewable: granted.Renewable,
+	}
+}
+
+// loginFailure says what a failed login means and what to do about it.
+func (s *Source) loginFailure(evidence auth.Evidence, err error) error {
+	failure := vaultclient.Classify(err)
+	decision, advice := auth.ErrUnavailable, ""
+	if failure.Decided() {
+		decision = auth.ErrRefused
+		advice = fmt.Sprintf(" (this host is %s)", evidence.Principal)
+	}
+	switch failure.Status {
+	case http.StatusForbidden, http.StatusNotFound:
+		advice = fmt.Sprintf(" (is an auth method of type %s mounted at auth/%s? see vault.mount)", evidence.Method, s.mount)
+	}
+	return fmt.Errorf("%w: %s: %w%s", decision, s.where(), failure, advice)
+}
+
+// renew asks for more time for h and returns it with that time.
+func (s *Source) renew(ctx context.Context, h *held) (*held, error) {
+	asked := time.Now()
+	answer, err := s.client.With(h.token.Value).Auth().Token().RenewSelfWithContext(ctx, 0)
+	if failure := vaultclient.Classify(err); failure != nil {
+		return nil, s.tokenFailure("renewing the token", failure)
+	}
+	if answer == nil || answer.Auth == nil || (answer.Auth.LeaseDuration == 0 && h.full > 0) {
+		return nil, fmt.Errorf("%w: %s: renewing the token: the answer grants no time", auth.ErrRefused, s.where())
+	}
+	token := h.token
+	token.TTL = time.Duration(answer.Auth.LeaseDuration) * time.Second
+	token.Renewable = answer.Auth.Renewable
+	return &held{token: token, full: h.full, renewed: asked}, nil
+}
+
+// tokenFailure says what a failed request about the token means.
+func (s *Source) tokenFailure(doing string, failure *vaultclient.Failure) error {
+	decision := auth.ErrUnavailable
+	if failure.Decided() {
+		decision = auth.ErrRefused
+	}
+	return fmt.Errorf("%w: %s: %s: %w", decision, s.where(), doing, failure)
+}
+
+// Refused implements auth.TokenSource. Callers that come together share one
+// question to Vault.
+func (s *Source) Refused(ctx context.Context, token auth.Token) (retry bool, err error) {
+	came := time.Now()
+	select {
+	case s.asking <- struct{}{}:
+		defer func() { <-s.asking }()
+	case <-ctx.Done():
+		return false, fmt.Errorf("%w: %s: asking about the token: %w", auth.ErrUnavailable, s.where(), ctx.Err())
+	}
+	s.mu.Lock()
+	current := s.held != nil && s.held.token.Value.Equal(token.Value)
+	vouched := s.vouched
+	s.mu.Unlock()
+	if !current {
+		return true, nil // there is a newer one, or one is on its way
+	}
+	if vouched.After(came) {
+		return false, nil // somebody asked while this caller waited
+	}
+	asked := time.Now()
+	_, err = s.client.With(token.Value).Auth().Token().LookupSelfWithContext(ctx)
+	failure := vaultclient.Classify(err)
+	switch {
+	case failure == nil || (failure.Kind == vaultclient.Denied && !failure.InvalidToken()):
+		s.change(func() { s.vouched = asked }) // it lives, even if its policies do not let it ask
+		return false, nil
+	case failure.InvalidToken():
+		s.forget(token)
+		return true, nil
+	}
+	return false, s.tokenFailure("asking about the token", failure)
+}
+
+// forget drops token, unless it was replaced meanwhile, and tells the loop.
+func (s *Source) forget(token auth.Token) {
+	s.change(func() {
+		if s.held == nil || !s.held.token.Value.Equal(token.Value) {
+			return
+		}
+		s.held = nil
+		s.failure = fmt.Errorf("%w: %s: Vault does not know the token any more", auth.ErrUnavailable, s.where())
+		s.next = time.Now()
+		select {
+		case s.forgotten <- struct{}{}:
+		default: // the loop has not seen the last one yet
+		}
+	})
+}

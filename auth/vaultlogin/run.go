@@ -1,0 +1,184 @@
+package vaultlogin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/vaultclient"
+	"github.com/quaymaster/quaymaster/broker/lease"
+)
+
+// shutdownTimeout bounds the revocation of the token when Run ends.
+const shutdownTimeout = 5 * time.Second
+
+// due is what the loop does next, and when.
+type due struct {
+	step lease.Step
+	at   time.Time
+}
+
+// loop is what Run alone knows.
+type loop struct {
+	*Source
+	failures  int       // attempts in a row
+	loggedIn  time.Time // the last time
+	deaths    int       // tokens in a row that Vault forgot soon after their login
+	condition string    // what was logged last; empty: all is well
+}
+
+// Run logs in and keeps the login alive until ctx ends. It then returns nil, or
+// the error of revoking the token. It may be called once.
+func (s *Source) Run(ctx context.Context) error {
+	l := &loop{Source: s}
+	next := due{lease.Replace, time.Now()}
+	for {
+		if next = l.wait(ctx, next); ctx.Err() != nil {
+			return s.end(ctx)
+		}
+		next = l.do(ctx, next.step)
+	}
+}
+
+// wait returns when next is due, or when ctx ends. A token that is forgotten
+// meanwhile makes a login the next thing to do.
+func (l *loop) wait(ctx context.Context, next due) due {
+	for {
+		var timer <-chan time.Time // a token without an end waits for ever
+		if next.step != lease.Keep {
+			timer = time.After(time.Until(next.at))
+		}
+		select {
+		case <-ctx.Done():
+			return next
+		case <-timer:
+			return next
+		case <-l.forgotten:
+			if l.current() == nil { // otherwise there is a newer one by now
+				next = due{lease.Replace, l.afterDeath()}
+			}
+		}
+	}
+}
+
+// afterDeath is when to log in once Vault has forgotten a token: at once,
+// unless tokens keep dying young, which must not become a storm of logins.
+func (l *loop) afterDeath() time.Time {
+	now := time.Now()
+	l.say("forgotten", func() { l.log.Warn("Vault has forgotten the token; logging in again") })
+	if now.Sub(l.loggedIn) > l.backoff.Max {
+		l.deaths = 0
+		return now
+	}
+	l.deaths++
+	return now.Add(l.backoff.Delay(l.deaths, l.jitter()))
+}
+
+// do takes one step and says what is due after it.
+func (l *loop) do(ctx context.Context, step lease.Step) due {
+	if before := l.current(); step == lease.Renew && before != nil {
+		after, err := l.renew(ctx, before)
+		if err == nil {
+			return l.renewedTo(before, after)
+		}
+		if errors.Is(err, auth.ErrRefused) {
+			l.log.Debug("token not renewed; logging in again", "error", err)
+			return due{lease.Replace, time.Now()}
+		}
+		return l.failed(ctx, step, err)
+	}
+	granted, err := l.login(ctx)
+	if err != nil {
+		return l.failed(ctx, lease.Replace, err)
+	}
+	return l.loggedInWith(granted)
+}
+
+func (l *loop) loggedInWith(granted *held) due {
+	l.change(func() { l.held, l.failure, l.vouched = granted, nil, time.Time{} })
+	l.failures, l.condition, l.loggedIn = 0, "", time.Now()
+	l.log.Info("logged in to Vault", "principal", granted.token.Principal, "accessor", granted.token.Accessor,
+		"policies", granted.token.Policies, "ttl", granted.token.TTL)
+	return l.plan(granted)
+}
+
+// renewedTo replaces before by after, unless before was forgotten meanwhile.
+func (l *loop) renewedTo(before, after *held) due {
+	l.change(func() {
+		if l.held == before {
+			l.held, l.failure = after, nil
+		}
+	})
+	l.failures = 0
+	l.log.Debug("token renewed", "ttl", after.token.TTL)
+	l.say("", func() { l.log.Info("token renewed again", "ttl", after.token.TTL) })
+	return l.plan(after)
+}
+
+// plan says what is due next for a token that was just granted.
+func (l *loop) plan(h *held) due {
+	step, after := lease.Next(h.token.TTL, h.full, h.token.Renewable, l.jitter())
+	return due{step, h.renewed.Add(after)}
+}
+
+// failed notes that step did not succeed and says when to repeat it. Once
+// the held token comes near its end, a login takes the place of a renewal.
+func (l *loop) failed(ctx context.Context, step lease.Step, err error) due {
+	if ctx.Err() != nil {
+		return due{} // Run ends, and that is no failure
+	}
+	l.failures++
+	next := due{step, time.Now().Add(l.backoff.Delay(l.failures, l.jitter()))}
+	h := l.current()
+	if h == nil || next.at.After(h.renewed.Add(lease.ReplaceAfter(h.token.TTL, l.jitter()))) {
+		next.step = lease.Replace
+	}
+	l.change(func() { l.failure, l.next = err, next.at })
+	if h.alive(time.Now()) {
+		l.say("held: "+decision(err), func() { l.log.Warn("token not renewed; the one held goes on", "until", h.expires(), "error", err) })
+	} else {
+		l.say("none: "+decision(err), func() { l.log.Error("no Vault token", "error", err) })
+	}
+	return next
+}
+
+// say logs a change of condition once, not each attempt that finds it again.
+func (l *loop) say(condition string, log func()) {
+	if l.condition != condition {
+		l.condition = condition
+		log()
+	}
+}
+
+func decision(err error) string {
+	for _, sentinel := range []error{auth.ErrRefused, auth.ErrNoIdentity} {
+		if errors.Is(err, sentinel) {
+			return sentinel.Error()
+		}
+	}
+	return auth.ErrUnavailable.Error()
+}
+
+func (s *Source) current() *held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// end turns callers away and, when told so, revokes the token.
+func (s *Source) end(ctx context.Context) error {
+	last := s.current()
+	s.change(func() { s.held, s.ended = nil, true })
+	if !s.revoke || !last.alive(time.Now()) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	err := s.client.With(last.token.Value).Auth().Token().RevokeSelfWithContext(ctx, "") // the argument is not used by the API
+	if failure := vaultclient.Classify(err); failure != nil {
+		return fmt.Errorf("%s: revoking the token: %w", s.where(), failure)
+	}
+	return nil
+}
