@@ -1,0 +1,26 @@
+package awssim
+
+import (
+	"encoding/xml"
+	"net/url"
+)
+
+// NewSTS returns the account's STS endpoint in one region: us-east-1 for the
+// global one, https://sts.amazonaws.com.
+func NewSTS(account *Account, region string) *Service {
+	s := &Service{account: account, name: "sts", region: region,
+		version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/"}
+	s.actions = map[string]action{"GetCallerIdentity": s.getCallerIdentity}
+	return s
+}
+
+type callerIdentity struct {
+	XMLName xml.Name `xml:"GetCallerIdentityResult"`
+	Arn     string   // arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION, or a user's
+	UserID  string   `xml:"UserId"` // AROA…:SESSION, or AIDA…
+	Account string
+}
+
+func (s *Service) getCallerIdentity(caller issued, _ url.Values) (any, error) {
+	return callerIdentity{Arn: caller.arn, UserID: caller.userID, Account: s.account.id}, nil
+}
