@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/quaymaster/quaymaster/auth/aws"
+	"github.com/quaymaster/quaymaster/auth/vaultclient"
+	"github.com/quaymaster/quaymaster/auth/vaultlogin"
+	"github.com/quaymaster/quaymaster/broker"
+	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/policy"
+	"github.com/quaymaster/quaymaster/inject/docker"
+	"github.com/quaymaster/quaymaster/inject/memfs"
+	"github.com/quaymaster/quaymaster/inject/runtime"
+	"github.com/quaymaster/quaymaster/providers"
+	"github.com/quaymaster/quaymaster/providers/vault"
+)
+
+func agentCommand() *cobra.Command {
+	var file string
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			loaded, warnings, err := config.Load(file)
+			if err != nil {
+				return err
+			}
+			log := newLogger(loaded.Log)
+			for _, warning := range warnings {
+				log.Warn("configuration", "problem", warning.String())
+			}
+			return runAgent(c.Context(), loaded, log)
+		},
+	}
+	c.Flags().StringVar(&file, "config", defaultConfig, "configuration `file`")
+	return c
+}
+
+// runAgent builds everything and runs it until ctx ends. Trees outlive the
+// agent: running containers keep what they have.
+func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
+	if err := undumpable(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.Paths.Run, 0o711); err != nil {
+		return fmt.Errorf("paths.run: %w", err)
+	}
+	listener, err := runtime.Listen(runtimeSocket(c)) // first: it refuses a second agent, before that can touch a tree
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	memory, err := openMemory(c)
+	if err != nil {
+		return err
+	}
+	records, err := audit.Open(c.Audit.File, memory.auditKey, time.Now)
+	if err != nil {
+		return err
+	}
+	defer records.Close()
+	engine, err := docker.New(c.Docker.Host, log)
+	if err != nil {
+		return err
+	}
+	defer engine.Close()
+
+	group, ctx := errgroup.WithContext(ctx)
+	stores := map[string]providers.Provider{}
+	for name, settings := range c.Vaults() {
+		login, provider, err := openVault(settings, log.With("provider", name))
+		if err != nil {
+			return fmt.Errorf("provider %s: %w", name, err)
+		}
+		stores[name] = provider
+		group.Go(func() error { return login.Run(ctx) })
+	}
+	b := broker.New(broker.Options{
+		Engine: engine, Trees: memory.trees, Providers: stores, Policy: policy.New(grants(c)), Audit: records, Log: log,
+		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
+		Now: time.Now, Jitter: rand.Float64,
+	})
+	gate := runtime.New(runtime.Options{
+		Listener: listener, Deliverer: b, Timeout: c.GateTimeout, Log: log,
+	})
+	group.Go(func() error { return b.Run(ctx) })
+	group.Go(func() error { return gate.Run(ctx) })
+	group.Go(func() error { return reopenOnHangup(ctx, records, log) })
+	log.Info("agent runs", "version", version, "engine", c.Docker.Host, "grants", len(c.Grants), "gate", runtimeSocket(c))
+	err = group.Wait()
+	log.Info("agent ends; running containers keep their secrets")
+	return err
+}
+
+// undumpable keeps what the agent holds out of core dumps, and other processes
+// of the same user from reading its memory.
+func undumpable() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("set the core dump limit to zero: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("make the process undumpable: %w", err)
+	}
+	return nil
+}
+
+// memory is the agent's memory filesystem.
+type memory struct {
+	trees    *memfs.FS
+	auditKey []byte
+}
+
+// openMemory mounts the filesystem, or finds it as an earlier agent left it.
+func openMemory(c config.Config) (memory, error) {
+	root := filepath.Join(c.Paths.Run, "memory")
+	if err := memfs.Mount(root, memfs.Options{AllowSwap: c.AllowSwap}); err != nil {
+		return memory{}, err
+	}
+	key, err := audit.Key(root)
+	if err != nil {
+		return memory{}, err
+	}
+	below := filepath.Join(root, "trees")
+	if err := os.Mkdir(below, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return memory{}, fmt.Errorf("make the directory of the trees: %w", err)
+	}
+	trees, err := memfs.Open(below)
+	return memory{trees: trees, auditKey: key}, err
+}
+
+// openVault makes the login to one Vault and the provider that uses it.
+func openVault(settings config.Vault, log *slog.Logger) (*vaultlogin.Source, *vault.Provider, error) {
+	client, err := vaultclient.New(vaultclient.Config{
+		Address: settings.Address, CAFile: settings.CAFile, Namespace: settings.Namespace,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	host, err := aws.New(aws.Options{STSRegion: settings.STSRegion, Now: time.Now})
+	if err != nil {
+		return nil, nil, err
+	}
+	login, err := vaultlogin.New(vaultlogin.Options{
+		Client: client, Attestor: host, Mount: settings.Mount, Role: settings.Role, Audience: settings.ServerID, Logger: log,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return login, vault.New(client, login, time.Now), nil
+}
+
+func grants(c config.Config) []policy.Grant {
+	var out []policy.Grant
+	for _, g := range c.Grants {
+		out = append(out, policy.Grant(g))
+	}
+	return out
+}
+
+func runtimeSocket(c config.Config) string { return filepath.Join(c.Paths.Run, "runtime.sock") }
+
+// reopenOnHangup lets log rotation move the audit file away.
+func reopenOnHangup(ctx context.Context, records *audit.Log, log *slog.Logger) error {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hangup:
+			if err := records.Reopen(); err != nil {
+				log.Error("the audit file could not be opened again", "error", err)
+			}
+		}
+	}
+}
+
+func newLogger(c config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		panic("config accepted log level " + c.Level)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}

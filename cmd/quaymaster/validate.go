@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/quaymaster/quaymaster/broker/config"
+)
+
+func validateCommand() *cobra.Command {
+	var file string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "validate",
+		Short: "Check a configuration without starting anything",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return validate(file, asJSON)
+		},
+	}
+	c.Flags().StringVar(&file, "config", defaultConfig, "configuration `file`")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	return c
+}
+
+// verdict is the answer of validate --json.
+type verdict struct {
+	File     string           `json:"file"`
+	Valid    bool             `json:"valid"`
+	Problems []config.Problem `json:"problems"`
+	Warnings []config.Problem `json:"warnings"`
+}
+
+func validate(file string, asJSON bool) error {
+	loaded, warnings, err := config.Load(file)
+	problems, _ := errors.AsType[config.Problems](err)
+	if asJSON {
+		answer := verdict{File: file, Valid: err == nil, Problems: append([]config.Problem{}, problems...), Warnings: append([]config.Problem{}, warnings...)}
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetIndent("", "  ")
+		if encodeErr := encoder.Encode(answer); encodeErr != nil {
+			return encodeErr
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", errAnswered, err)
+		}
+		return nil
+	}
+	for _, warning := range warnings {
+		fmt.Fprintf(os.Stderr, "warning: %s\n", warning)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: ok: %d grants, %d Vault servers\n", file, len(loaded.Grants), len(loaded.Vaults()))
+	return nil
+}
