@@ -12,7 +12,8 @@
 // leave in the file itself: the default runtime that there was before. A file
 // that was not there has an empty backup, and Undo removes the file.
 //
-// dockerd reads runtimes and default-runtime again on SIGHUP: see Reload.
+// dockerd reads runtimes and default-runtime again on SIGHUP: see Reload, and
+// Plan.Farewell for what it takes to make it forget.
 package daemonjson
 
 import (
@@ -272,6 +273,29 @@ func newest(backups [][]byte, wanted func(root jsonedit.Node) bool) *document {
 		}
 	}
 	return &document{blank: true}
+}
+
+// stockRuntime is what every engine has as its default (moby
+// daemon/config/config_linux.go).
+const stockRuntime = "runc"
+
+// farewell returns text with both keys in it, where they are missing with the
+// values that mean the same.
+func farewell(text []byte) ([]byte, error) {
+	d, err := parse(text)
+	if err != nil {
+		return nil, err
+	}
+	missing := []struct{ key, value string }{{keyRuntimes, "{}"}, {keyDefault, jsonedit.Quote(stockRuntime)}}
+	for _, member := range missing {
+		if d.root.Get(member.key).Kind() != jsonedit.Missing {
+			continue
+		}
+		if err := d.set(d.root, member.key, member.value); err != nil {
+			return nil, err
+		}
+	}
+	return d.bytes(), nil
 }
 
 func (d *document) undoDefault(before jsonedit.Node, name string) error {

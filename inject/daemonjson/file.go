@@ -98,6 +98,8 @@ func (f *File) Path() string { return f.path }
 type Plan struct {
 	file *File
 	next []byte
+	// farewell is what a running engine must read before next; nil: nothing.
+	farewell []byte
 }
 
 // Install plans to enter change. Entering what is there changes nothing.
@@ -118,7 +120,11 @@ func (f *File) Undo(change Change) (*Plan, error) {
 		return &Plan{file: f}, nil
 	}
 	next, err := undo(f.text, f.backups, change)
-	return f.plan(next, err)
+	plan, err := f.plan(next, err)
+	if err == nil && plan.Changes() {
+		plan.farewell, err = farewell(next)
+	}
+	return plan, err
 }
 
 func (f *File) plan(next []byte, err error) (*Plan, error) {
@@ -146,9 +152,29 @@ func (p *Plan) Apply() error {
 	if err := p.file.backUp(); err != nil {
 		return fmt.Errorf("keeping a backup of %s: %w", p.file.path, err)
 	}
-	if err := p.replace(); err != nil {
-		return fmt.Errorf("changing %s: %w", p.file.path, err)
+	return p.file.replace(p.next)
+}
+
+// Farewell makes the file, until Apply, one that makes a running engine forget
+// the runtime: an engine that reads a file without the keys keeps what it knew
+// (moby daemon/reload_unix.go), and a default runtime that is gone from the
+// host would then stop every container from starting. After an Install there
+// is nothing to forget and nothing is done.
+func (p *Plan) Farewell() error {
+	if p.farewell == nil {
+		return nil
 	}
+	if err := p.file.unchanged(); err != nil {
+		return err
+	}
+	if err := p.file.backUp(); err != nil {
+		return fmt.Errorf("keeping a backup of %s: %w", p.file.path, err)
+	}
+	if err := p.file.replace(p.farewell); err != nil {
+		return err
+	}
+	p.file.text = p.farewell
+	p.file.backups = append(p.file.backups, p.farewell) // nobody needs a copy of it
 	return nil
 }
 
@@ -184,27 +210,28 @@ func (f *File) backUp() error {
 	return nil
 }
 
-// replace puts the new file in the place of the old one at once.
-func (p *Plan) replace() error {
-	dir := filepath.Dir(p.file.path)
-	if len(p.next) == 0 {
-		if err := os.Remove(p.file.path); err != nil {
-			return err
-		}
-		return syncDir(dir)
+// replace makes text the whole file, at once; no text removes it.
+func (f *File) replace(text []byte) error {
+	step := f.rewrite
+	if len(text) == 0 {
+		step = func([]byte) error { return os.Remove(f.path) }
 	}
-	draft, err := os.CreateTemp(dir, filepath.Base(p.file.path)+".*")
+	if err := step(text); err != nil {
+		return fmt.Errorf("changing %s: %w", f.path, err)
+	}
+	return syncDir(filepath.Dir(f.path))
+}
+
+func (f *File) rewrite(text []byte) error {
+	draft, err := os.CreateTemp(filepath.Dir(f.path), filepath.Base(f.path)+".*")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(draft.Name()) // it is gone when all went well
-	if err := p.file.fill(draft, p.next); err != nil {
+	if err := f.fill(draft, text); err != nil {
 		return err
 	}
-	if err := os.Rename(draft.Name(), p.file.path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return os.Rename(draft.Name(), f.path)
 }
 
 // fill writes text to a new file, gives it the owner and mode of f, brings it

@@ -1,6 +1,7 @@
 package daemonjson
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -242,5 +243,54 @@ func TestBackupsAreNumbered(t *testing.T) {
 	}
 	if !slices.Equal(kept, []string{`{"n": 1}`, `{"n": 2}`, `{"n": 3}`, `{"n": 4}`}) {
 		t.Errorf("backups: %q", kept)
+	}
+}
+
+func TestFarewellSaysBothKeys(t *testing.T) {
+	for before, want := range map[string]string{
+		"{\n  \"debug\": true\n}\n": `{"debug":true,"default-runtime":"runc","runtimes":{}}`,
+		`{"default-runtime": "nvidia", "runtimes": {"nvidia": {"path": "/usr/bin/nvidia"}}}`: `{"default-runtime":"nvidia","runtimes":{"nvidia":{"path":"/usr/bin/nvidia"}}}`,
+		"": `{"default-runtime":"runc","runtimes":{}}`,
+	} {
+		got, err := farewell([]byte(before))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded map[string]any
+		if err := json.Unmarshal(got, &decoded); err != nil {
+			t.Fatal(err)
+		}
+		if again, _ := json.Marshal(decoded); string(again) != want {
+			t.Errorf("%q: %s, want %s", before, again, want)
+		}
+	}
+}
+
+func TestUndoThroughAFarewell(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "daemon.json")
+	const before = "{\n  \"debug\": true\n}\n"
+	write(t, path, before, 0o640)
+	change := Change{Name: "quaymaster", Path: "/usr/bin/quaymaster-runtime", Default: true}
+	file, err := Read(path)
+	must(t, err)
+	plan, err := file.Install(change)
+	must(t, err)
+	must(t, plan.Farewell()) // nothing to forget
+	must(t, plan.Apply())
+
+	file, err = Read(path)
+	must(t, err)
+	plan, err = file.Undo(change)
+	must(t, err)
+	must(t, plan.Farewell())
+	if text, _ := os.ReadFile(path); !strings.Contains(string(text), `"default-runtime": "runc"`) || strings.Contains(string(text), "quaymaster") {
+		t.Errorf("the farewell is\n%s", text)
+	}
+	must(t, plan.Apply())
+	if text, _ := os.ReadFile(path); string(text) != before {
+		t.Errorf("after Undo the file is\n%s", text)
+	}
+	if backups, _ := filepath.Glob(path + ".quaymaster-backup*"); len(backups) != 2 {
+		t.Errorf("backups: %v", backups)
 	}
 }
