@@ -1,0 +1,88 @@
+# Quaymaster. Two commands do everything on a fresh machine:
+#   make demo   sets up what is missing and runs the main job for real
+#   make test   sets up what is missing and runs all tests
+# Both work as root, and with sudo otherwise.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+# Whatever needs root (a private engine, mounts, namespaces) runs under this.
+ROOT       := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH" GOCACHE="$$(go env GOCACHE)" GOMODCACHE="$$(go env GOMODCACHE)")
+PACKAGES   := ./...
+
+export GOFLAGS ?= -buildvcs=false
+
+.PHONY: help
+help: ## what there is
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/quaymaster and bin/quaymaster-runtime, static
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/quaymaster ./cmd/quaymaster-runtime
+
+.PHONY: setup
+setup: ## install what tests need and this machine lacks (Debian packages)
+	@test/setup.sh test
+
+.PHONY: vault
+vault: ## build the real Vault server that tests use, once (about 10 minutes)
+	@test/vaultd/build.sh
+
+.PHONY: demo
+demo: ## watch a secret go from Vault into a container's first instruction
+	@test/setup.sh demo
+	@$(MAKE) --no-print-directory build
+	@go build -o bin/demo ./test/demo
+	@$(ROOT) bin/demo
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
+	go vet $(PACKAGES)
+	go vet -tags integration $(PACKAGES)
+	go run $(STATICCHECK) -tags integration $(PACKAGES)
+
+.PHONY: test-short
+test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
+	go test -race $(PACKAGES)
+
+# The Vault server is built first and beside the unit tests: cold it takes as
+# long as everything else together.
+.PHONY: test
+test: setup ## everything: lint, unit tests, and the whole way on a real engine and a real Vault
+	@mkdir -p out
+	@test/vaultd/build.sh >out/vault.path 2>out/vault.log & building=$$!; \
+	$(MAKE) --no-print-directory lint test-short; \
+	while kill -0 $$building 2>/dev/null; do echo "waiting for the Vault server to be built: $$(tail -n 1 out/vault.log)"; sleep 20; done; \
+	wait $$building || { cat out/vault.log; exit 1; }
+	@$(MAKE) --no-print-directory test-integration
+
+.PHONY: test-integration
+test-integration: build ## the tests that need root, an engine and Vault; make test calls it
+	QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) \
+	$(ROOT) go test -race -tags integration -p 1 -timeout 40m $(PACKAGES)
+
+.PHONY: test-all
+test-all: test ## every suite there is
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME (default 30s)
+	@for package in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for target in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' $$package/*_test.go | sed 's/func //'); do \
+			echo "$$package $$target"; go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $${FUZZTIME:-30s} $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: setup build ## start latency beside a plain container, sizes, memory; table and out/bench.json
+	@mkdir -p out
+	@go build -o bin/bench ./test/bench
+	@$(ROOT) bin/bench -json out/bench.json
+
+.PHONY: clean
+clean: ## remove what was built here (not the cache of engines, images and Vault)
+	rm -rf bin out
