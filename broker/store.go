@@ -29,7 +29,8 @@ type store struct {
 	flights map[string]*flight
 	fetches sync.WaitGroup
 
-	// wake receives when a held secret has got another value than before.
+	// wake receives when there is something new for keepFresh: a secret that
+	// is to be read again, or one that has got another value than before.
 	wake chan struct{}
 }
 
@@ -77,6 +78,7 @@ func (s *store) hold(container string, ref secret.Ref, next time.Time) {
 	e := s.entries[key]
 	if len(e.holders) == 0 {
 		e.next = next
+		s.wakeUp()
 	}
 	e.holders[container] = true
 }

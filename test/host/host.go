@@ -1,0 +1,284 @@
+// Package host puts a whole Docker host together for the tests, the benchmark
+// and the demo: the cloud around it (stand-ins for AWS's metadata service and
+// STS), a Vault, a private Docker Engine, and on it the two programs that ship,
+// as they ship: the agent runs as a process of its own, installed by its own
+// command.
+//
+// Everything lies below one directory and ends with Remove.
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/cloudsim"
+	"github.com/quaymaster/quaymaster/internal/cloudsim/awssim"
+	"github.com/quaymaster/quaymaster/test/daemon"
+	"github.com/quaymaster/quaymaster/test/engine"
+)
+
+// What the stand-in of AWS tells about the host, and how Vault knows it.
+const (
+	Account  = "123456789012"
+	Instance = "i-0abc1234def567890"
+	Region   = "eu-west-1"
+	Role     = "docker-host" // in AWS and in Vault
+	ServerID = "vault.quaymaster.test"
+)
+
+// Principal is the role as Vault binds it.
+const Principal = "arn:aws:iam::" + Account + ":role/" + Role
+
+// Runtime is what the runtime gate is called in daemon.json.
+const Runtime = "quaymaster"
+
+// patience bounds what a test waits for at most; nothing takes that long.
+const patience = 30 * time.Second
+
+// Vault is where the host's secrets live: a real server, or a stand-in.
+type Vault interface {
+	// What it is, for people.
+	Name() string
+	Address() string
+	// CAFile is the authority to trust; empty when it speaks plain HTTP.
+	CAFile() string
+	// Bind lets the AWS role log in; sts is where Vault asks who signed.
+	Bind(ctx context.Context, sts string) error
+	// PutSecret writes kv/<name>, version 2, or kv1/<name>, version 1.
+	PutSecret(ctx context.Context, mount, name string, fields map[string]any) error
+	Remove(ctx context.Context) error
+}
+
+// Host is one Docker host.
+type Host struct {
+	dir    string
+	Vault  Vault
+	Engine *engine.Engine
+	AWS    *awssim.Account
+	IMDS   *awssim.IMDS
+	STS    *awssim.Service
+
+	imds, sts *cloudsim.Server
+	bin       string
+	agent     *daemon.Daemon
+}
+
+// Options of a Host.
+type Options struct {
+	Vault  Vault // belongs to the Host from now on
+	Engine engine.Options
+}
+
+// Start brings up the cloud, binds the host's role in Vault, and starts the
+// engine. The agent is not installed yet.
+func Start(ctx context.Context, o Options) (_ *Host, err error) {
+	h := &Host{Vault: o.Vault}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.Remove(context.WithoutCancel(ctx)))
+		}
+	}()
+	if h.bin, err = binaries(); err != nil {
+		return nil, err
+	}
+	if h.dir, err = os.MkdirTemp("/var/tmp", "quaymaster-host-"); err != nil {
+		return nil, fmt.Errorf("make the host's directory: %w", err)
+	}
+	if err = os.Chmod(h.dir, 0o711); err != nil { // a remapped root must pass
+		return nil, err
+	}
+	if err = h.startCloud(); err != nil {
+		return nil, err
+	}
+	if err = h.Vault.Bind(ctx, h.sts.URL()); err != nil {
+		return nil, err
+	}
+	if h.Engine, err = engine.Start(ctx, o.Engine); err != nil {
+		return nil, err
+	}
+	return h, errors.Join(h.Engine.ImportBusybox(ctx), h.Engine.ImportProbe(ctx))
+}
+
+// binaries finds what make build has built.
+func binaries() (string, error) {
+	dir := os.Getenv("QUAYMASTER_BIN")
+	if dir == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return "", err
+		}
+		dir = filepath.Dir(self) // the demo and the benchmark stand beside them
+	}
+	for _, name := range []string{"quaymaster", "quaymaster-runtime"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return "", fmt.Errorf("%w: run `make build`, and set QUAYMASTER_BIN to its bin directory", err)
+		}
+	}
+	return dir, nil
+}
+
+func (h *Host) startCloud() (err error) {
+	environment := cloudsim.NewEnvironment(nil, nil)
+	h.AWS = awssim.NewAccount(Account, environment)
+	h.AWS.AddRole("/", Role)
+	h.AWS.AddRole("/", "another-role")
+	h.IMDS = awssim.NewIMDS(h.AWS, awssim.Instance{ID: Instance, Region: Region, AvailabilityZone: Region + "a", Role: Role})
+	h.STS = awssim.NewSTS(h.AWS, "us-east-1")
+	if h.imds, err = cloudsim.Start(h.IMDS, cloudsim.Options{}); err != nil {
+		return err
+	}
+	h.sts, err = cloudsim.Start(h.STS, cloudsim.Options{})
+	return err
+}
+
+// ConfigFile is the agent's configuration.
+func (h *Host) ConfigFile() string { return h.file("quaymaster.yaml") }
+
+// AuditFile is where the agent records decisions.
+func (h *Host) AuditFile() string { return h.file("audit.jsonl") }
+
+// LogFile is where the agent's stderr goes.
+func (h *Host) LogFile() string { return h.file("agent.log") }
+
+// Trees is the directory that the containers' trees are in.
+func (h *Host) Trees() string { return h.file("run/memory/trees") }
+
+func (h *Host) file(name string) string { return filepath.Join(h.dir, name) }
+
+// Configure writes the agent's configuration: how to reach Vault and the
+// engine, and more as the caller says, in YAML. The caller's keys win.
+func (h *Host) Configure(more string) error {
+	var b bytes.Buffer
+	if !strings.Contains(more, "\nvault:") && !strings.HasPrefix(more, "vault:") {
+		fmt.Fprintf(&b, "vault: {address: %q, role: %s, server_id: %s", h.Vault.Address(), Role, ServerID)
+		if ca := h.Vault.CAFile(); ca != "" {
+			fmt.Fprintf(&b, ", ca_file: %q", ca)
+		}
+		b.WriteString("}\n")
+	}
+	fmt.Fprintf(&b, "docker: {host: %q}\npaths: {run: %q, state: %q}\naudit: {file: %q}\n%s\n",
+		h.Engine.Host(), h.file("run"), h.file("state"), h.AuditFile(), more)
+	if err := os.WriteFile(h.ConfigFile(), b.Bytes(), 0o600); err != nil {
+		return fmt.Errorf("write the agent's configuration: %w", err)
+	}
+	return nil
+}
+
+// Quaymaster runs one of the program's commands to its end.
+func (h *Host) Quaymaster(ctx context.Context, args ...string) (stdout, stderr string, err error) {
+	command := exec.CommandContext(ctx, filepath.Join(h.bin, "quaymaster"), args...)
+	var out, talk bytes.Buffer
+	command.Stdout, command.Stderr = &out, &talk
+	if err = command.Run(); err != nil {
+		err = fmt.Errorf("quaymaster %s: %w: %s", strings.Join(args, " "), err, talk.String())
+	}
+	return out.String(), talk.String(), err
+}
+
+// Install puts the runtime gate into the engine's daemon.json, as an operator
+// does, and waits until the engine knows it.
+func (h *Host) Install(ctx context.Context, more ...string) (stdout string, err error) {
+	args := []string{"install", "docker-runtime", "--config", h.ConfigFile(),
+		"--daemon-config", h.Engine.ConfigFile(), "--pid-file", h.Engine.PidFile()}
+	stdout, _, err = h.Quaymaster(ctx, append(args, more...)...)
+	return stdout, err
+}
+
+// StartAgent starts the agent and waits until its gate is open.
+func (h *Host) StartAgent(ctx context.Context) error {
+	command := exec.Command(filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile())
+	command.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL())
+	var err error
+	offset := len(h.Log())
+	if h.agent, err = daemon.Start(command, h.LogFile()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return h.agent.Until(ctx, func(context.Context) error {
+		if !strings.Contains(h.Log()[offset:], "agent runs") {
+			return errors.New("it has not said that it runs")
+		}
+		_, err := os.Stat(h.file("run/runtime.sock"))
+		return err
+	})
+}
+
+// StopAgent ends the agent as systemd does.
+func (h *Host) StopAgent(ctx context.Context) error {
+	if h.agent == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return h.agent.Stop(ctx)
+}
+
+// KillAgent ends the agent without a word.
+func (h *Host) KillAgent() error { return h.agent.Kill() }
+
+// SignalAgent sends a signal, SIGSTOP for one.
+func (h *Host) SignalAgent(signal syscall.Signal) error { return h.agent.Signal(signal) }
+
+// AgentPID is the agent's process.
+func (h *Host) AgentPID() int { return h.agent.PID() }
+
+// Log is what the agent has said so far, over all of its starts.
+func (h *Host) Log() string {
+	content, _ := os.ReadFile(h.LogFile()) // none yet is nothing said
+	return string(content)
+}
+
+// Audit is the audit log.
+func (h *Host) Audit() string {
+	content, _ := os.ReadFile(h.AuditFile()) // none yet is nothing recorded
+	return string(content)
+}
+
+// Await asks again and again until ready says yes; the error names what it
+// waited for.
+func (h *Host) Await(ctx context.Context, what string, ready func() bool) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ready() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain for %s; the agent's log ends with:\n%s", what, daemon.Tail(h.LogFile(), 30))
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Remove ends everything and leaves nothing behind.
+func (h *Host) Remove(ctx context.Context) error {
+	var errs []error
+	errs = append(errs, h.StopAgent(ctx))
+	if h.Engine != nil {
+		errs = append(errs, h.Engine.Remove(ctx))
+	}
+	for _, server := range []*cloudsim.Server{h.imds, h.sts} {
+		if server != nil {
+			errs = append(errs, server.Close())
+		}
+	}
+	errs = append(errs, h.Vault.Remove(ctx))
+	if h.dir != "" {
+		if err := syscall.Unmount(h.file("run/memory"), syscall.MNT_DETACH); err != nil &&
+			!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
+			errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
+		}
+		errs = append(errs, os.RemoveAll(h.dir))
+	}
+	return errors.Join(errs...)
+}
