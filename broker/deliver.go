@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -196,7 +198,10 @@ func (b *Broker) decide(s *served) []outcome {
 	outcomes := make([]outcome, 0, len(s.wants.Items))
 	for _, want := range s.wants.Items {
 		o := outcome{want: want, decision: b.Policy.Decide(selectors, want.Ref)}
-		if !o.decision.Allowed {
+		if _, known := b.Providers[want.Ref.Provider]; !known {
+			o.err = fmt.Errorf("there is no provider %q in the agent's configuration; the providers are: %s",
+				want.Ref.Provider, strings.Join(slices.Sorted(maps.Keys(b.Providers)), ", "))
+		} else if !o.decision.Allowed {
 			o.err = fmt.Errorf("denied by policy: %s; give it in a grant of the agent's configuration", o.decision.Reason)
 		}
 		outcomes = append(outcomes, o)
@@ -248,11 +253,23 @@ func deliverable(want workload.Want, value secret.Value) error {
 	return nil
 }
 
-// problems returns why the container cannot start, one error for each want.
+// problems returns why the container cannot start: one error for each reason,
+// with all wants that it is the reason for.
 func problems(outcomes []outcome) (errs []error) {
+	wants := map[string][]string{}
 	for _, o := range outcomes {
 		if o.err != nil && !o.skipped() {
-			errs = append(errs, fmt.Errorf("%s %s (%s): %w", o.want.Kind, o.want.Name, o.want.Ref, o.err))
+			reason := o.err.Error()
+			wants[reason] = append(wants[reason], fmt.Sprintf("%s %s (%s)", o.want.Kind, o.want.Name, o.want.Ref))
+		}
+	}
+	for _, o := range outcomes {
+		if o.err == nil {
+			continue
+		}
+		if names := wants[o.err.Error()]; len(names) > 0 {
+			errs = append(errs, fmt.Errorf("%s: %w", strings.Join(names, ", "), o.err))
+			delete(wants, o.err.Error())
 		}
 	}
 	return errs

@@ -11,8 +11,7 @@ import (
 	"github.com/quaymaster/quaymaster/providers"
 )
 
-// fetchPatience bounds one read of a provider. It is shorter than the default
-// gate_timeout, so that a start fails with the provider's reason.
+// fetchPatience bounds one read of a provider.
 const fetchPatience = 20 * time.Second
 
 // store keeps the secrets that workloads hold, in memory. All who need the
@@ -141,7 +140,7 @@ func (s *store) fetch(ctx context.Context, ref secret.Ref) error {
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		s.flights[key] = f
-		s.fetches.Go(func() { s.fly(context.WithoutCancel(ctx), provider, ref, f) })
+		s.fetches.Go(func() { s.fly(ctx, provider, ref, f) })
 	}
 	s.mu.Unlock()
 
@@ -153,9 +152,19 @@ func (s *store) fetch(ctx context.Context, ref secret.Ref) error {
 	}
 }
 
+// patience is how long a read may take that is made for ctx: a little less
+// than its caller waits, so that the caller learns the provider's reason.
+func patience(ctx context.Context) time.Duration {
+	deadline, limited := ctx.Deadline()
+	if !limited {
+		return fetchPatience
+	}
+	return min(fetchPatience, time.Until(deadline)/10*9)
+}
+
 // fly makes one read and keeps what it brought.
 func (s *store) fly(ctx context.Context, provider providers.Provider, ref secret.Ref, f *flight) {
-	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(ctx))
 	defer cancel()
 	asked := s.now()
 	fetched, err := provider.Fetch(ctx, ref)
