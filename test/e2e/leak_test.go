@@ -3,11 +3,9 @@
 package e2e_test
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/quaymaster/quaymaster/test/engine"
+	"github.com/quaymaster/quaymaster/test/host"
 )
 
 // canary stands in a plain variable, as people do it today, so that a search
@@ -71,28 +70,10 @@ func TestNoPlaintextOutsideMemory(t *testing.T) {
 	}
 }
 
-// search returns the regular files below dir that contain text.
-func search(t *testing.T, dir, text string) (places []string) {
+// search returns the files below dir that contain text.
+func search(t *testing.T, dir, text string) []string {
 	t.Helper()
-	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if os.IsNotExist(err) {
-			return nil // the engine tidies up meanwhile
-		}
-		if err == nil && entry.IsDir() && entry.Name() == "netns" {
-			return fs.SkipDir // network namespaces, which are no files to read
-		}
-		if err != nil || !entry.Type().IsRegular() {
-			return err
-		}
-		content, err := os.ReadFile(path)
-		if os.IsNotExist(err) {
-			return nil
-		}
-		if bytes.Contains(content, []byte(text)) {
-			places = append(places, path)
-		}
-		return err
-	})
+	places, _, err := host.Search(dir, text)
 	if err != nil {
 		t.Fatal(err)
 	}

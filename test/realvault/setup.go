@@ -90,6 +90,11 @@ func (v *Vault) EnableAWS(ctx context.Context, a AWSAuth) error {
 	if _, err := v.client.Logical().WriteWithContext(ctx, "auth/"+a.Mount+"/config/client", config); err != nil {
 		return fmt.Errorf("configure aws auth at %s: %w", a.Mount, err)
 	}
+	// Tokens say which principal logged in, as a well set up Vault's do.
+	identity := map[string]any{"iam_metadata": []string{"account_id", "auth_type", "canonical_arn", "client_arn"}}
+	if _, err := v.client.Logical().WriteWithContext(ctx, "auth/"+a.Mount+"/config/identity", identity); err != nil {
+		return fmt.Errorf("configure the metadata of aws auth at %s: %w", a.Mount, err)
+	}
 	return nil
 }
 

@@ -1,0 +1,41 @@
+package host
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Search returns the regular files below dir that contain text, and how many
+// files it looked into. Nothing to look into is an error: a search that finds
+// nothing must have searched. Files that go away meanwhile are passed over.
+func Search(dir, text string) (places []string, searched int, err error) {
+	err = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case entry.IsDir() && entry.Name() == "netns":
+			return fs.SkipDir // network namespaces look like files and cannot be read
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		searched++
+		if bytes.Contains(content, []byte(text)) {
+			places = append(places, path)
+		}
+		return err
+	})
+	if err == nil && searched == 0 {
+		err = fmt.Errorf("there is no file below %s: nothing was searched", dir)
+	}
+	return places, searched, err
+}
