@@ -16,26 +16,30 @@ import (
 )
 
 // login makes evidence and trades it for a token.
-func (s *Source) login(ctx context.Context) (*held, error) {
-	evidence, err := s.attestor.Attest(ctx, s.audience)
+func (l *loop) login(ctx context.Context) (*held, error) {
+	evidence, err := l.attestor.Attest(ctx, l.audience)
 	if err != nil {
 		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) {
 			err = fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 		}
-		return nil, fmt.Errorf("evidence for %s: %w", s.where(), err)
+		return nil, fmt.Errorf("evidence for %s: %w", l.where(), err)
 	}
-	body := map[string]any{"role": s.role}
+	if l.identity != evidence.Principal {
+		l.identity = evidence.Principal
+		l.log.Info("identity found", "host", evidence.Principal)
+	}
+	body := map[string]any{"role": l.role}
 	for name, value := range evidence.Login {
 		body[name] = string(value.Reveal()) // the body of the login request is what evidence is for
 	}
 	asked := time.Now()
-	answer, err := s.client.Anonymous().Logical().WriteWithContext(ctx, "auth/"+s.mount+"/login", body)
+	answer, err := l.client.Anonymous().Logical().WriteWithContext(ctx, "auth/"+l.mount+"/login", body)
 	if err != nil {
-		return nil, s.loginFailure(evidence, err)
+		return nil, l.loginFailure(evidence, err)
 	}
 	if answer == nil || answer.Auth == nil || answer.Auth.ClientToken == "" {
 		return nil, fmt.Errorf("%w: %s: the answer holds no token: is that an auth method, and one that asks for no second factor?",
-			auth.ErrRefused, s.where())
+			auth.ErrRefused, l.where())
 	}
 	token := newToken(answer.Auth, evidence, asked)
 	return &held{token: token, full: token.TTL, renewed: asked}, nil

@@ -27,6 +27,7 @@ type loop struct {
 	loggedIn  time.Time // the last time
 	deaths    int       // tokens in a row that Vault forgot soon after their login
 	condition string    // what was logged last; empty: all is well
+	identity  string    // who the host last proved to be
 }
 
 // Run logs in and keeps the login alive until ctx ends. It then returns nil, or

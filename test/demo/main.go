@@ -135,14 +135,14 @@ func (d *demo) startAgent(ctx context.Context) error {
 	if err := d.host.StartAgent(ctx); err != nil {
 		return err
 	}
-	login := regexp.MustCompile(`msg="logged in to Vault".*principal="?([^" ]+).*policies="?(\[[^]]*\])`)
+	login := regexp.MustCompile(`msg="identity found".*host="([^"]+)"(?s:.*)msg="logged in to Vault".*principal="?([^" ]+).*policies="?(\[[^]]*\])`)
 	err = d.host.Await(ctx, "the login", func() bool { return login.MatchString(d.host.Log()) })
 	if err != nil {
 		return err
 	}
 	found := login.FindStringSubmatch(d.host.Log())
-	say("identity found: the instance's own role, by its metadata service")
-	say("login accepted as %s, with policies %s", found[1], found[2])
+	say("identity found: %s", found[1])
+	say("login accepted as %s, with policies %s", found[2], found[3])
 	return nil
 }
 
