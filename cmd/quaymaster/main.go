@@ -76,15 +76,19 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noArgs,
+		RunE:          help,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 	})
-	install := &cobra.Command{Use: "install", Short: "Put Quaymaster in Docker's way", Args: noArgs}
+	install := &cobra.Command{Use: "install", Short: "Put Quaymaster in Docker's way", Args: noArgs, RunE: help}
 	install.AddCommand(installRuntimeCommand())
 	root.AddCommand(agentCommand(), validateCommand(), install)
 	return root
 }
+
+// help is what a command does that only has commands below it.
+func help(c *cobra.Command, _ []string) error { return c.Help() }
 
 // noArgs refuses what is not a command, as a usage error.
 func noArgs(c *cobra.Command, args []string) error {
