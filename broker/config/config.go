@@ -63,7 +63,7 @@ type Vault struct {
 	ServerID  string `yaml:"server_id"` // what Vault expects in X-Vault-AWS-IAM-Server-ID
 	CAFile    string `yaml:"ca_file"`   // empty: the system's authorities
 	Namespace string `yaml:"namespace"`
-	STSRegion string `yaml:"sts_region"` // empty: the host's own region
+	STSRegion string `yaml:"sts_region"` // empty: us-east-1, as in Vault
 }
 
 // The provider types that this version knows, and the name of the provider

@@ -63,21 +63,22 @@ func readImageFile(engineDir, imageID string) (map[string]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("look for the engine's file of image %s: %w", imageID, err)
 	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("read the engine's file of an image: %w", err)
-		}
-		if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
-			return nil, fmt.Errorf("the engine's file %s is not what its name says", file)
-		}
-		var image struct {
-			Config struct{ Labels map[string]string } `json:"config"`
-		}
-		if err := json.Unmarshal(content, &image); err != nil {
-			return nil, fmt.Errorf("read the engine's file %s: %w", file, err)
-		}
-		return image.Config.Labels, nil
+	if len(files) == 0 {
+		return nil, fmt.Errorf("the engine does not answer and keeps no file of image %s below %s", imageID, dataRoot)
 	}
-	return nil, fmt.Errorf("the engine does not answer and keeps no file of image %s below %s", imageID, dataRoot)
+	file := files[0] // an engine has one storage driver in use; of a second one the content is the same
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the engine's file of an image: %w", err)
+	}
+	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("the engine's file %s is not what its name says", file)
+	}
+	var image struct {
+		Config struct{ Labels map[string]string } `json:"config"`
+	}
+	if err := json.Unmarshal(content, &image); err != nil {
+		return nil, fmt.Errorf("read the engine's file %s: %w", file, err)
+	}
+	return image.Config.Labels, nil
 }

@@ -32,7 +32,7 @@ import (
 	"github.com/quaymaster/quaymaster/inject"
 )
 
-// ErrNotMemory: a directory for secrets is not in memory.
+// ErrNotMemory says that a directory for secrets is not in memory.
 var ErrNotMemory = errors.New("not a memory filesystem")
 
 // FS implements inject.Trees.
