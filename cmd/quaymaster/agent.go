@@ -59,6 +59,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err := undumpable(); err != nil {
 		return err
 	}
+	unix.Umask(0o022) // a container in a user namespace must pass through to its tree
 	if err := os.MkdirAll(c.Paths.Run, 0o711); err != nil {
 		return fmt.Errorf("paths.run: %w", err)
 	}
