@@ -36,7 +36,7 @@ vault: ## build the real Vault server that tests use, once (about 10 minutes)
 demo: ## watch a secret go from Vault into a container's first instruction
 	@test/setup.sh demo
 	@$(MAKE) --no-print-directory build
-	@go build -o bin/demo ./test/demo
+	@CGO_ENABLED=0 go build -o bin/demo ./test/demo
 	@$(ROOT) bin/demo
 
 .PHONY: lint
@@ -80,7 +80,7 @@ fuzz: ## each fuzz target for FUZZTIME (default 30s)
 .PHONY: bench
 bench: setup build ## start latency beside a plain container, sizes, memory; table and out/bench.json
 	@mkdir -p out
-	@go build -o bin/bench ./test/bench
+	@CGO_ENABLED=0 go build -o bin/bench ./test/bench
 	@$(ROOT) bin/bench -json out/bench.json
 
 .PHONY: clean
