@@ -41,7 +41,7 @@ demo: ## watch a secret go from Vault into a container's first instruction
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
-	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet $(PACKAGES)
 	go vet -tags integration $(PACKAGES)
 	go run $(STATICCHECK) -tags integration $(PACKAGES)
