@@ -55,7 +55,8 @@ test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
 .PHONY: test
 test: setup ## everything: lint, unit tests, and the whole way on a real engine and a real Vault
 	@mkdir -p out
-	@test/vaultd/build.sh >out/vault.path 2>out/vault.log & building=$$!; \
+	@setsid test/vaultd/build.sh >out/vault.path 2>out/vault.log & building=$$!; \
+	trap 'kill -- -$$building 2>/dev/null || true' EXIT; \
 	$(MAKE) --no-print-directory lint test-short; \
 	while kill -0 $$building 2>/dev/null; do echo "waiting for the Vault server to be built: $$(tail -n 1 out/vault.log)"; sleep 20; done; \
 	wait $$building || { cat out/vault.log; exit 1; }

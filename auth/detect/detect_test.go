@@ -113,10 +113,12 @@ func TestDetectByEnvironment(t *testing.T) {
 // itself does not count.
 func TestAProxyIsNotACloud(t *testing.T) {
 	for name, proxy := range map[string]http.HandlerFunc{
-		"forbids":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "denied by proxy", http.StatusForbidden) },
-		"logs in":   func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>please log in</html>") },
-		"redirects": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound) },
-		"babbles":   func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("{", 1<<20)) },
+		"forbids": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "denied by proxy", http.StatusForbidden) },
+		"logs in": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>please log in</html>") },
+		"redirects": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusFound)
+		},
+		"babbles": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Repeat("{", 1<<20)) },
 	} {
 		o := elsewhere(t)
 		base := serve(t, proxy)
