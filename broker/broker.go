@@ -115,11 +115,15 @@ func (b *Broker) get(id string) *served {
 }
 
 // begin serves a container from now on. A run of it that came before is over:
-// what that had is wiped.
-func (b *Broker) begin(s *served) error {
+// what that had is wiped. An arrival whose gate has given up is such a run too,
+// and may be late: it must not end the one that came after it.
+func (b *Broker) begin(ctx context.Context, s *served) error {
 	id := s.facts.ID
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("its gate waits no longer: %w", err)
+	}
 	if err := b.Trees.Remove(id); err != nil {
 		return fmt.Errorf("the tree of an earlier run could not be wiped: %w", err)
 	}

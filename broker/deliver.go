@@ -63,7 +63,7 @@ func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, facts work
 
 	// 2. From here on its secrets are held for it.
 	s := &served{facts: facts, wants: wants, gate: arrival.Gate, since: b.Now()}
-	if err := b.begin(s); err != nil {
+	if err := b.begin(ctx, s); err != nil {
 		return inject.Delivery{}, err
 	}
 
@@ -81,13 +81,10 @@ func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (in
 	if err != nil {
 		return inject.Delivery{}, err
 	}
-	source, err := b.Trees.Create(s.facts.ID, owner, bundle.Files)
+	source, err := b.create(s, owner, bundle.Files, editions)
 	if err != nil {
-		return inject.Delivery{}, fmt.Errorf("its secrets could not be written: %w", err)
+		return inject.Delivery{}, err
 	}
-	b.mu.Lock()
-	s.editions = editions
-	b.mu.Unlock()
 	b.Log.Info("secrets delivered", "container", s.facts.Name, "id", s.facts.ID,
 		"files", len(bundle.Files), "variables", len(bundle.Variables))
 	delivery := inject.Delivery{Variables: bundle.Variables}
@@ -95,6 +92,22 @@ func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (in
 		delivery.Source, delivery.Target = source, s.wants.Path
 	}
 	return delivery, nil
+}
+
+// create makes the container's tree, unless the container was removed or began
+// again meanwhile: then nobody would wipe the tree, or it would replace the one
+// that the new run has mounted.
+func (b *Broker) create(s *served, owner inject.Owner, files []inject.File, editions map[string]int) (source string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served[s.facts.ID] != s {
+		return "", errors.New("it was removed, or began again, while its secrets were fetched")
+	}
+	if source, err = b.Trees.Create(s.facts.ID, owner, files); err != nil {
+		return "", fmt.Errorf("its secrets could not be written: %w", err)
+	}
+	s.editions = editions
+	return source, nil
 }
 
 // fits reports why a container cannot be given what it asks for, whatever

@@ -7,11 +7,15 @@ import (
 
 // record writes what was decided on each want of one container. When the
 // container gets nothing, only what stood in the way is recorded: for the rest
-// nothing was decided.
+// nothing was decided. A rotation changes files only: a process keeps the
+// variables that it began with.
 func (b *Broker) record(s *served, event audit.Event, outcomes []outcome, refused bool) error {
 	var records []audit.Record
 	for _, o := range outcomes {
 		if refused && (o.err == nil || o.skipped()) {
+			continue
+		}
+		if event == audit.Rotated && o.err == nil && o.want.Kind == workload.Variable {
 			continue
 		}
 		records = append(records, b.recordOf(s, event, o))

@@ -63,17 +63,16 @@ func (b *Broker) refresh(ctx context.Context, refs []secret.Ref) {
 	group.SetLimit(refreshes)
 	for _, ref := range refs {
 		group.Go(func() error {
-			before := b.store.failing(ref)
 			err := b.store.fetch(ctx, ref)
-			b.store.schedule(ref, b.nextRefresh())
+			changed := b.store.schedule(ref, err, b.nextRefresh())
 			switch {
-			case ctx.Err() != nil: // the agent ends
-			case err != nil && before == nil:
+			case !changed || ctx.Err() != nil: // nothing new, or the agent ends
+			case err != nil:
 				b.Log.Warn("a held secret could not be read again; containers keep what they have", "ref", ref.String(), "error", err)
-			case err == nil && before != nil:
+			default:
 				b.Log.Info("a held secret can be read again", "ref", ref.String())
 			}
-			return nil // the store remembers the error
+			return nil // the store remembers that it failed
 		})
 	}
 	_ = group.Wait() // no function of the group returns an error

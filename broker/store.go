@@ -41,7 +41,7 @@ type entry struct {
 	edition int             // grows with every change of current; zero: nothing was read yet
 	holders map[string]bool // container IDs
 	next    time.Time       // when to read it again
-	failing error           // why the last read failed
+	failing bool            // the last read at its interval failed
 }
 
 // flight is one read of a provider that is under way.
@@ -172,11 +172,8 @@ func (s *store) fly(ctx context.Context, provider providers.Provider, ref secret
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.flights, ref.String())
-	if e := s.entries[ref.String()]; e != nil {
-		e.failing = err
-		if err == nil {
-			s.replace(e, fetched, asked)
-		}
+	if e := s.entries[ref.String()]; e != nil && err == nil {
+		s.replace(e, fetched, asked)
 	}
 	f.err = err
 	close(f.done)
@@ -206,13 +203,20 @@ func (s *store) wakeUp() {
 	}
 }
 
-// schedule says when the secret is to be read again.
-func (s *store) schedule(ref secret.Ref, next time.Time) {
+// schedule says when a secret that was just read again, with this error or
+// none, is to be read next. It reports whether that went otherwise than the
+// time before; nothing changes for what was never read (it is optional).
+func (s *store) schedule(ref secret.Ref, err error, next time.Time) (changed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.entries[ref.Whole().String()]; e != nil {
-		e.next = next
+	e := s.entries[ref.Whole().String()]
+	if e == nil {
+		return false
 	}
+	failing := err != nil && e.edition > 0
+	changed = failing != e.failing
+	e.failing, e.next = failing, next
+	return changed
 }
 
 // due returns the refs of held secrets whose time has come, and when to ask
@@ -252,16 +256,6 @@ func (s *store) editions(refs []secret.Ref) map[string]int {
 		}
 	}
 	return now
-}
-
-// failing returns why the last read of ref failed; nil when it did not.
-func (s *store) failing(ref secret.Ref) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.entries[ref.Whole().String()]; e != nil {
-		return e.failing
-	}
-	return nil
 }
 
 // close waits for the reads that are under way.

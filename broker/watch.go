@@ -115,11 +115,23 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 		b.Log.Warn("a running container is no longer kept fresh", "container", facts.Name, "error", err)
 		return
 	}
+	if b.adopt(facts, wants) {
+		b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
+		b.store.wakeUp()
+	}
+}
+
+// adopt serves a container as it runs, unless its next run has passed a gate
+// meanwhile. The earlier agent may have left an old generation in the tree.
+func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
 	b.mu.Lock()
-	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: b.Now(), started: true})
-	b.mu.Unlock()
-	b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
-	b.store.wakeUp()
+	defer b.mu.Unlock()
+	if b.served[facts.ID] != nil {
+		return false
+	}
+	now := b.Now()
+	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter)})
+	return true
 }
 
 // reportUngated tells, once for each run, of a labelled container that came up

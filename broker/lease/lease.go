@@ -69,3 +69,15 @@ func (b Backoff) Delay(failures int, jitter float64) time.Duration {
 	}
 	return time.Duration(float64(limit) * jitter)
 }
+
+// DelayAfter is the wait when the server has asked for one of its own: at
+// least that, and the backoff's on top, so that those who were told the same
+// number do not come back in the same moment.
+func (b Backoff) DelayAfter(asked time.Duration, failures int, jitter float64) time.Duration {
+	return max(asked, 0) + b.Delay(failures, jitter)
+}
+
+// StartAfter is when to begin within spread, for what many do at once.
+func StartAfter(spread time.Duration, jitter float64) time.Duration {
+	return time.Duration(float64(spread) * jitter)
+}

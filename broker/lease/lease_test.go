@@ -91,3 +91,33 @@ func TestBackoff(t *testing.T) {
 		t.Errorf("overflow: %s", got)
 	}
 }
+
+func TestDelayAfter(t *testing.T) {
+	b := lease.Backoff{First: time.Second, Max: 30 * time.Second}
+	for _, c := range []struct {
+		asked    time.Duration
+		failures int
+		jitter   float64
+		want     time.Duration
+	}{
+		{0, 3, 0.5, 2 * time.Second},
+		{10 * time.Second, 1, early, 10 * time.Second},
+		{10 * time.Second, 2, late, 12 * time.Second},
+		{-time.Second, 1, late, time.Second},
+	} {
+		if got := b.DelayAfter(c.asked, c.failures, c.jitter); !near(got, c.want) {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}
+
+func TestStartAfter(t *testing.T) {
+	for jitter, want := range map[float64]time.Duration{early: 0, 0.25: 15 * time.Second, late: time.Minute} {
+		if got := lease.StartAfter(time.Minute, jitter); !near(got, want) {
+			t.Errorf("%v: %s", jitter, got)
+		}
+	}
+	if got := lease.StartAfter(0, late); got != 0 {
+		t.Errorf("no spread: %s", got)
+	}
+}

@@ -63,32 +63,37 @@ func (p *Provider) fetch(ctx context.Context, ref secret.Ref) (secret.Secret, er
 		return secret.Secret{}, err
 	}
 	found, err := p.read(ctx, m, ref)
-	if remembered && errors.Is(err, providers.ErrNotFound) {
-		// The mount may have been replaced by one of the other version.
-		p.forget(m)
-		if m, _, err = p.mountOf(ctx, ref); err != nil {
-			return secret.Secret{}, err
-		}
-		return p.read(ctx, m, ref)
+	if !remembered || err == nil || errors.Is(err, providers.ErrUnavailable) {
+		return found, err
 	}
-	return found, err
+	// The mount may have been replaced by one of the other version, whose paths
+	// are others: then this one is not there, or no policy allows it.
+	p.forget(m)
+	now, _, lookupErr := p.mountOf(ctx, ref)
+	if lookupErr != nil {
+		return secret.Secret{}, lookupErr
+	}
+	if now == m {
+		return secret.Secret{}, err
+	}
+	return p.read(ctx, now, ref)
 }
 
 func (p *Provider) read(ctx context.Context, m mount, ref secret.Ref) (secret.Secret, error) {
 	if m.kind != "kv" {
-		return secret.Secret{}, fmt.Errorf("%w: the mount %s is of type %q, and only the key-value engine (kv) can be read",
-			providers.ErrInvalid, m.path, m.kind)
+		return secret.Secret{}, fmt.Errorf("%w: %s: the mount %s is of type %q, and only the key-value engine (kv) can be read",
+			providers.ErrInvalid, ref.Path, m.path, m.kind)
 	}
 	if len(ref.Params) > 0 {
-		return secret.Secret{}, fmt.Errorf("%w: a key-value secret takes no parameters", providers.ErrInvalid)
+		return secret.Secret{}, fmt.Errorf("%w: %s: a key-value secret takes no parameters", providers.ErrInvalid, ref.Path)
 	}
 	below := strings.TrimPrefix(ref.Path, m.path)
 	if m.version == "2" {
 		return p.readVersioned(ctx, m.path, below, ref.Version)
 	}
 	if ref.Version != "" {
-		return secret.Secret{}, fmt.Errorf("%w: the mount %s is of version 1 of the key-value engine, which keeps no versions: leave out @%s",
-			providers.ErrInvalid, m.path, ref.Version)
+		return secret.Secret{}, fmt.Errorf("%w: %s: the mount %s is of version 1 of the key-value engine, which keeps no versions: leave out @%s",
+			providers.ErrInvalid, ref.Path, m.path, ref.Version)
 	}
 	return p.readPlain(ctx, m.path+below)
 }
@@ -111,7 +116,7 @@ func (p *Provider) readPlain(ctx context.Context, path string) (secret.Secret, e
 // the fields in data and says in metadata which version they are.
 func (p *Provider) readVersioned(ctx context.Context, mountPath, below, version string) (secret.Secret, error) {
 	if _, err := strconv.ParseUint(version, 10, 31); version != "" && err != nil {
-		return secret.Secret{}, fmt.Errorf("%w: version %q is not a number", providers.ErrInvalid, version)
+		return secret.Secret{}, fmt.Errorf("%w: %s%s: version %q is not a number", providers.ErrInvalid, mountPath, below, version)
 	}
 	query := url.Values{}
 	if version != "" {
@@ -187,7 +192,10 @@ func (p *Provider) mountOf(ctx context.Context, ref secret.Ref) (m mount, rememb
 	}
 	options, _ := answer.Data["options"].(map[string]any)
 	m.version, _ = options["version"].(string)
-	if m.path == "" || !strings.HasPrefix(ref.Path, m.path) {
+	if m.path == "" {
+		return mount{}, false, fmt.Errorf("%w: which mount %s lies in is not what was answered: is that Vault?", providers.ErrUnavailable, ref.Path)
+	}
+	if !strings.HasPrefix(ref.Path, m.path) {
 		return mount{}, false, fmt.Errorf("%w: %s names a mount, not a secret below it", providers.ErrInvalid, ref.Path)
 	}
 	p.mu.Lock()
@@ -207,14 +215,17 @@ func (p *Provider) forget(m mount) {
 func (p *Provider) request(ctx context.Context, path string, query url.Values) (*api.Secret, error) {
 	token, err := p.tokens.Token(ctx)
 	if err != nil {
-		return nil, noToken(err)
+		return nil, noToken(path, err)
 	}
 	answer, failure := p.attempt(ctx, token, path, query)
 	if failure != nil && failure.Kind == vaultclient.Denied {
 		retry, err := p.tokens.Refused(ctx, token)
-		if err == nil && retry {
+		if err != nil { // whether the token or the policy is the reason is not known
+			return nil, noToken(path, err)
+		}
+		if retry {
 			if token, err = p.tokens.Token(ctx); err != nil {
-				return nil, noToken(err)
+				return nil, noToken(path, err)
 			}
 			answer, failure = p.attempt(ctx, token, path, query)
 		}
@@ -231,11 +242,11 @@ func (p *Provider) attempt(ctx context.Context, token auth.Token, path string, q
 }
 
 // noToken says what a failed login means for a read.
-func noToken(err error) error {
+func noToken(path string, err error) error {
 	if errors.Is(err, auth.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%w: no token: %w", providers.ErrUnavailable, err)
+		return fmt.Errorf("%w: reading %s: no token: %w", providers.ErrUnavailable, path, err)
 	}
-	return fmt.Errorf("%w: no token: %w", providers.ErrDenied, err)
+	return fmt.Errorf("%w: reading %s: no token: %w", providers.ErrDenied, path, err)
 }
 
 // decision maps what Vault said to what its caller decides.
