@@ -204,7 +204,7 @@ func (h *host) reports(kind inject.EventKind, id string) {
 	case inject.Died, inject.Removed:
 		h.engine.setRunning(id, false)
 	}
-	h.engine.report(kind, id)
+	h.engine.report(kind, id, time.Now())
 	synctest.Wait()
 }
 

@@ -128,6 +128,7 @@ type engine struct {
 	unwilling  error  // what Stop is answered with
 	deaf       error  // what every question is answered with
 	learning   func() // called by Facts, when set
+	listed     func() // called by Running, when set
 }
 
 // happening is an event, and what is closed when it has been dealt with.
@@ -136,9 +137,10 @@ type happening struct {
 	done chan struct{}
 }
 
-// report tells of an event and returns when it has been dealt with.
-func (e *engine) report(kind inject.EventKind, id string) {
-	h := happening{inject.Event{Kind: kind, Container: id}, make(chan struct{})}
+// report tells of an event that happened at that time, and returns when it has
+// been dealt with.
+func (e *engine) report(kind inject.EventKind, id string, at time.Time) {
+	h := happening{inject.Event{Kind: kind, Container: id, At: at}, make(chan struct{})}
 	e.events <- h
 	<-h.done
 }
@@ -169,6 +171,13 @@ func (e *engine) setDeaf(err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.deaf = err
+}
+
+// onRunning has f called between what Running finds and its answer.
+func (e *engine) onRunning(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.listed = f
 }
 
 // onFacts has f called before Facts answers; nil ends that.
@@ -204,6 +213,12 @@ func (e *engine) Facts(_ context.Context, id, _ string) (workload.Facts, error) 
 
 // Running implements broker.Engine.
 func (e *engine) Running(context.Context) (running []workload.Facts, err error) {
+	e.mu.Lock()
+	listed := e.listed
+	e.mu.Unlock()
+	if listed != nil {
+		defer listed()
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for id, yes := range e.running {

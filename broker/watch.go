@@ -16,8 +16,8 @@ import (
 const gateAdopted = "adopted"
 
 // watch follows containers. A container's events come in order, but later than
-// its gate: the end of one run may be reported when the next has already passed
-// the gate. So an end counts only for a run whose beginning was reported.
+// its gate: the beginning and the end of one run may be reported when the next
+// has already passed the gate.
 func (b *Broker) watch(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -28,9 +28,9 @@ func (b *Broker) watch(ctx context.Context) error {
 					b.Log.Warn("running containers could not be listed", "error", err)
 				}
 			case inject.Started:
-				b.onStarted(ctx, group, event.Container)
+				b.onStarted(ctx, group, event)
 			case inject.Died:
-				if s := b.get(event.Container); s == nil || b.hasStarted(s) {
+				if s := b.get(event.Container); s == nil || b.concerns(s, event) {
 					b.end(event.Container, s)
 				}
 			case inject.Removed:
@@ -39,6 +39,15 @@ func (b *Broker) watch(ctx context.Context) error {
 		})
 	})
 	return group.Wait()
+}
+
+// concerns reports whether the event is about this run of its container: it
+// happened after the run passed its gate, or comes after the event of its
+// beginning.
+func (b *Broker) concerns(s *served, event inject.Event) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.started || !event.At.Before(s.since)
 }
 
 func (b *Broker) hasStarted(s *served) bool {
@@ -53,9 +62,12 @@ func (b *Broker) markStarted(s *served) {
 	s.started = true
 }
 
-func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, id string) {
+func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inject.Event) {
+	id := event.Container
 	if s := b.get(id); s != nil {
-		b.markStarted(s)
+		if b.concerns(s, event) {
+			b.markStarted(s)
+		}
 		return
 	}
 	facts, err := b.Engine.Facts(ctx, id, "")
@@ -74,6 +86,7 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, id string
 // resync brings what the broker knows in line with what runs, after a gap in
 // the events: at the agent's start, or when the engine was away.
 func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
+	asked := b.Now()
 	running, err := b.Engine.Running(ctx)
 	if err != nil {
 		return err
@@ -86,7 +99,9 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 	for _, facts := range running {
 		alive[facts.ID] = true
 		if s := b.get(facts.ID); s != nil {
-			b.markStarted(s)
+			if b.concerns(s, inject.Event{At: asked}) { // else it is a run before this one that was seen
+				b.markStarted(s)
+			}
 			continue
 		}
 		b.meet(ctx, group, facts, slices.Contains(trees, facts.ID))

@@ -44,57 +44,122 @@ func TestRemovedBeforeItStarted(t *testing.T) {
 	})
 }
 
-// The end of one run is reported when the next has already passed the gate.
-func TestLateEndOfAnEarlierRun(t *testing.T) {
+// The end of one run, or even its beginning, is reported when the next has
+// already passed the gate.
+func TestLateEventsOfAnEarlierRun(t *testing.T) {
+	for name, missed := range map[string]bool{"end": false, "beginning and end": true} {
+		t.Run(name, func(t *testing.T) {
+			onHost(t, func(t *testing.T, h *host) {
+				h.store.put("shop/db", "password", "one")
+				h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+				h.passes("db")
+				if !missed {
+					h.reports(inject.Started, "db")
+				}
+				happened := time.Now()
+				h.sleep(time.Millisecond)
+				h.passes("db") // the next run
+				if missed {
+					h.engine.report(inject.Started, "db", happened)
+				}
+				h.engine.report(inject.Died, "db", happened)
+				h.sees("db", "a", "one")
+				h.store.put("shop/db", "password", "two")
+				h.sleep(refresh)
+				h.sees("db", "a", "one") // it is not known to run
+				h.reports(inject.Started, "db")
+				h.sleep(time.Minute)
+				h.sees("db", "a", "two")
+				h.reports(inject.Died, "db")
+				h.hasNoTree("db")
+			})
+		})
+	}
+}
+
+// A container begins again while the engine lists it as it ran before.
+func TestNextRunDuringResync(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		h.store.put("shop/db", "password", "one")
 		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
 		h.starts("db")
-		h.passes("db") // the next run
+		happened := time.Now()
+		h.sleep(time.Millisecond)
+		h.engine.onRunning(func() {
+			time.Sleep(time.Millisecond)
+			h.passes("db")
+		})
+		h.engine.report(inject.Connected, "", time.Time{})
+		h.engine.report(inject.Died, "db", happened)
+		h.sees("db", "a", "one")
+	})
+}
+
+// A start that failed after the gate may be reported as an end without a
+// beginning.
+func TestEndWithoutBeginning(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		h.passes("db")
+		h.sleep(time.Millisecond)
 		h.reports(inject.Died, "db")
-		h.sees("db", "a", "one")
-		h.reports(inject.Started, "db")
-		h.sees("db", "a", "one")
-		h.reports(inject.Died, "db") // of the next run
 		h.hasNoTree("db")
 	})
 }
 
-// The same in every order that chance brings, with many containers, while
-// their secret changes all the time.
-func TestLateEndsOfManyRuns(t *testing.T) {
+// Once a run's beginning was reported, what follows is about that run,
+// whatever the clock says.
+func TestClockIsSetBack(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		h.starts("db")
+		h.engine.report(inject.Died, "db", time.Now().Add(-time.Hour))
+		h.hasNoTree("db")
+	})
+}
+
+// Many containers start and end at once, their events come late, and their
+// secret changes all the time: what runs in the end has its whole tree.
+func TestLateEventsOfManyRuns(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		const containers, runs = 12, 25
 		set := func(n int) { h.store.put("shop/db", "user", fmt.Sprint(n), "password", fmt.Sprint(n)) }
 		set(0)
 		ctx, cancel := context.WithCancel(t.Context())
-		var rotation sync.WaitGroup
-		rotation.Go(func() {
+		var background sync.WaitGroup
+		background.Go(func() {
 			for n := 1; sleep(ctx, 3*time.Millisecond) == nil; n++ {
 				set(n)
 			}
 		})
-		pause := func() { time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond) }
+		pause := func() { time.Sleep(time.Duration(1+rand.IntN(4)) * time.Millisecond) }
+		late := make(chan inject.Event, 2*containers*(runs+1))
+		background.Go(func() {
+			for event := range late {
+				if rand.IntN(5) == 0 {
+					pause()
+				}
+				h.engine.report(event.Kind, event.Container, event.At)
+			}
+		})
 		together(containers, func(i int) {
 			id := fmt.Sprint("db", i)
 			h.engine.create(id, "quaymaster.secret.user", "vault:shop/db#user", "quaymaster.secret.password", "vault:shop/db#password")
-			h.passes(id)
 			for range runs {
-				h.engine.report(inject.Started, id)
+				h.passes(id)
+				late <- inject.Event{Kind: inject.Started, Container: id, At: time.Now()}
 				pause()
-				together(2, func(which int) {
-					pause()
-					if which == 0 {
-						h.engine.report(inject.Died, id)
-					} else {
-						h.passes(id)
-					}
-				})
+				late <- inject.Event{Kind: inject.Died, Container: id, At: time.Now()}
+				pause()
 			}
-			h.engine.report(inject.Started, id)
+			h.passes(id)
+			late <- inject.Event{Kind: inject.Started, Container: id, At: time.Now()}
 		})
+		close(late)
 		cancel()
-		rotation.Wait()
+		background.Wait()
 		h.sleep(time.Second)
 		last := h.files("db0")["user"]
 		for i := range containers {

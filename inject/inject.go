@@ -14,6 +14,7 @@ package inject
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
@@ -112,5 +113,6 @@ const (
 // Event is one thing that the engine reported, in the order it happened.
 type Event struct {
 	Kind      EventKind
-	Container string // the engine's full ID
+	Container string    // the engine's full ID
+	At        time.Time // when it happened, as the engine says; zero for Connected
 }

@@ -136,10 +136,15 @@ func TestFactsOfWhatTheWatchHasSeen(t *testing.T) {
 	}
 }
 
+// expect waits for an event that has just happened.
 func expect(t *testing.T, events <-chan inject.Event, want inject.Event) {
 	t.Helper()
 	select {
 	case got := <-events:
+		if age := time.Since(got.At); got.Kind != inject.Connected && (age < 0 || age > time.Minute) {
+			t.Errorf("event %+v is %v old", got, age)
+		}
+		got.At = time.Time{}
 		if got != want {
 			t.Fatalf("got event %+v, want %+v", got, want)
 		}

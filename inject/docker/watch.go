@@ -93,7 +93,7 @@ func (e *Engine) refresh(ctx context.Context) error {
 }
 
 func (e *Engine) handle(ctx context.Context, group *errgroup.Group, message events.Message, sink func(inject.Event)) {
-	id := message.Actor.ID
+	id, at := message.Actor.ID, time.Unix(0, message.TimeNano)
 	switch message.Action {
 	case events.ActionCreate:
 		group.Go(func() error {
@@ -107,11 +107,11 @@ func (e *Engine) handle(ctx context.Context, group *errgroup.Group, message even
 	case events.ActionRename:
 		e.rename(id, message.Actor.Attributes["name"])
 	case events.ActionStart:
-		sink(inject.Event{Kind: inject.Started, Container: id})
+		sink(inject.Event{Kind: inject.Started, Container: id, At: at})
 	case events.ActionDie:
-		sink(inject.Event{Kind: inject.Died, Container: id})
+		sink(inject.Event{Kind: inject.Died, Container: id, At: at})
 	case events.ActionDestroy:
 		e.forget(id)
-		sink(inject.Event{Kind: inject.Removed, Container: id})
+		sink(inject.Event{Kind: inject.Removed, Container: id, At: at})
 	}
 }
