@@ -28,7 +28,7 @@ func TestAgentRestart(t *testing.T) {
 		h.store.put("shop/api", "key", "2")
 		h.boot()
 
-		h.hasNoTree("gone")
+		h.sees("gone", "a", "one") // it might be about to start
 		h.sees("db", "a", "one")
 		h.unchanged("db", before)
 		h.sees("api", "a", "2")
@@ -41,10 +41,31 @@ func TestAgentRestart(t *testing.T) {
 		h.store.put("shop/db", "password", "two")
 		h.sleep(refresh)
 		h.sees("db", "a", "two")
+		h.sleep(2 * time.Minute)
+		h.hasNoTree("gone")
 		h.reports(inject.Died, "db")
 		h.hasNoTree("db")
 		h.starts("db")
 		h.sees("db", "a", "two")
+	})
+}
+
+// An agent is restarted between a container's gate and its start: the next one
+// finds a tree whose container does not run yet, and must not take it away.
+func TestTreeOfAContainerThatIsAboutToStartStays(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		h.passes("db")
+		h.stop()
+		h.boot()
+		h.sees("db", "a", "one")
+		h.engine.setRunning("db", true)
+		h.reports(inject.Started, "db")
+		h.sleep(2 * time.Minute)
+		h.sees("db", "a", "one")
+		h.wasLogged("container adopted", 1)
+		h.wasLogged("level=ERROR", 0)
 	})
 }
 

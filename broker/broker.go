@@ -66,6 +66,9 @@ type Broker struct {
 	mu      sync.Mutex
 	served  map[string]*served // by container ID
 	ungated map[string]bool    // containers that were reported
+	// strays are trees without a container that runs or passed a gate of this
+	// agent, by container ID, and when each was first seen.
+	strays map[string]time.Time
 }
 
 // served is one container that passed a gate.
@@ -86,7 +89,7 @@ func New(options Options) *Broker {
 	return &Broker{
 		Options: options,
 		store:   newStore(options.Providers, options.Refresh, options.MaxStale, options.Now),
-		served:  map[string]*served{}, ungated: map[string]bool{},
+		served:  map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{},
 	}
 }
 
@@ -139,6 +142,7 @@ func (b *Broker) serve(s *served) {
 		b.store.hold(id, ref, b.nextRefresh())
 	}
 	b.served[id] = s
+	delete(b.strays, id)
 }
 
 // end wipes what a run of a container had, unless another run of it has begun.
@@ -155,6 +159,7 @@ func (b *Broker) end(id string, s *served) {
 	}
 	delete(b.served, id)
 	delete(b.ungated, id)
+	delete(b.strays, id)
 	b.store.release(id)
 }
 

@@ -37,7 +37,8 @@ func (b *Broker) Deliver(ctx context.Context, arrival inject.Arrival) (inject.De
 	if !workload.Labelled(facts.Labels) {
 		return inject.Delivery{}, nil
 	}
-	facts.User = workload.User(arrival.User)
+	user := workload.User(arrival.User)
+	facts.User = &user
 	delivery, err := b.deliver(ctx, arrival, facts)
 	if err != nil {
 		b.Log.Warn("start refused", "container", facts.Name, "id", facts.ID, "reason", err)

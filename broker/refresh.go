@@ -24,6 +24,9 @@ const (
 	// startPatience is how long after passing its gate a container must have
 	// started. It is generous: its end would wipe the tree of a slow starter.
 	startPatience = 10 * time.Minute
+	// strayPatience is the same for a container whose gate was an earlier
+	// agent's. Most such trees belong to containers that ended meanwhile.
+	strayPatience = time.Minute
 	// refreshes is how many secrets are read again at a time.
 	refreshes = 8
 )
@@ -158,14 +161,7 @@ func (b *Broker) update(ctx context.Context, s *served) error {
 // sweep wipes what was made for containers that passed a gate and then never
 // started: the engine reports no event of that.
 func (b *Broker) sweep(ctx context.Context) {
-	var late []*served
-	b.mu.Lock()
-	for _, s := range b.served {
-		if !s.started && b.Now().Sub(s.since) > startPatience {
-			late = append(late, s)
-		}
-	}
-	b.mu.Unlock()
+	late := b.late()
 	if len(late) == 0 {
 		return
 	}
@@ -174,9 +170,31 @@ func (b *Broker) sweep(ctx context.Context) {
 		b.Log.Debug("running containers could not be listed", "error", err)
 		return
 	}
-	for _, s := range late {
-		if !slices.ContainsFunc(running, func(f workload.Facts) bool { return f.ID == s.facts.ID }) {
-			b.end(s.facts.ID, s)
+	for id, s := range late {
+		switch runs := slices.ContainsFunc(running, func(f workload.Facts) bool { return f.ID == id }); {
+		case !runs:
+			b.end(id, s)
+		case s != nil:
+			b.markStarted(s) // its event did not count: the clock was set back between gate and start
 		}
 	}
+}
+
+// late returns, by ID, the containers that should have started by now; nil
+// stands for a run that an earlier agent served.
+func (b *Broker) late() map[string]*served {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, late := b.Now(), map[string]*served{}
+	for id, s := range b.served {
+		if !s.started && now.Sub(s.since) > startPatience {
+			late[id] = s
+		}
+	}
+	for id, seen := range b.strays {
+		if now.Sub(seen) > strayPatience {
+			late[id] = nil
+		}
+	}
+	return late
 }

@@ -107,11 +107,27 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 		b.meet(ctx, group, facts, slices.Contains(trees, facts.ID))
 	}
 	for _, id := range trees {
-		if s := b.get(id); !alive[id] && (s == nil || b.hasStarted(s)) {
+		if alive[id] {
+			continue
+		}
+		if s := b.get(id); s == nil {
+			b.noteStray(id)
+		} else if b.hasStarted(s) {
 			b.end(id, s)
 		}
 	}
 	return nil
+}
+
+// noteStray leaves the tree of a container that does not run for a while: it
+// may have passed the gate of an agent that has just ended, and be about to
+// start.
+func (b *Broker) noteStray(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, noted := b.strays[id]; !noted {
+		b.strays[id] = b.Now()
+	}
 }
 
 // meet takes up a running container that this agent has not let through a gate

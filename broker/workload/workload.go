@@ -25,8 +25,9 @@ type Facts struct {
 	Labels map[string]string
 	// ImageLabels are the labels that the image brings along.
 	ImageLabels map[string]string
-	// User is the process user as the container numbers it.
-	User User
+	// User is the process user as the container numbers it; nil where only the
+	// gate that it passed knew it.
+	User *User
 }
 
 // User is a process's user and group as the container numbers them.
@@ -62,7 +63,9 @@ func Attest(facts Facts) Selectors {
 	selectors := Selectors{
 		SelectorName:     facts.Name,
 		SelectorImageRef: facts.Image,
-		SelectorUser:     strconv.FormatUint(uint64(facts.User.UID), 10),
+	}
+	if facts.User != nil {
+		selectors[SelectorUser] = strconv.FormatUint(uint64(facts.User.UID), 10)
 	}
 	for key, value := range facts.ImageLabels {
 		selectors[ImageLabelPrefix+key] = value

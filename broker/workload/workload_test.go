@@ -10,7 +10,7 @@ import (
 
 func TestAttestCountsOnlyTheContainersOwnLabels(t *testing.T) {
 	got := workload.Attest(workload.Facts{
-		Name: "shop-db-1", Image: "shop/db:3", User: workload.User{UID: 999},
+		Name: "shop-db-1", Image: "shop/db:3", User: &workload.User{UID: 999},
 		ImageLabels: map[string]string{"environment": "production", "team": "a", "com.docker.compose.service": "db"},
 		Labels: map[string]string{
 			"environment": "production", "team": "b", "com.docker.compose.service": "db",
@@ -25,6 +25,9 @@ func TestAttestCountsOnlyTheContainersOwnLabels(t *testing.T) {
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", map[string]string(got), map[string]string(want))
+	}
+	if _, known := workload.Attest(workload.Facts{Name: "adopted"})["user"]; known {
+		t.Error("a user is attested that nobody knows")
 	}
 	if text := got.String(); text != "compose.project=shop image.ref=shop/db:3 label.team=b name=shop-db-1 swarm.service=s user=999" {
 		t.Errorf("for people: %s", text)

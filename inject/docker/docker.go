@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -58,7 +59,9 @@ func New(host string, log *slog.Logger) (*Engine, error) {
 // Close ends idle connections.
 func (e *Engine) Close() error { return e.api.Close() }
 
-// Running returns the facts of all containers that run now.
+// Running returns the facts of all containers that run now. Where it cannot be
+// told which labels come from the image, all of them count as the image's: then
+// nothing is granted by them.
 func (e *Engine) Running(ctx context.Context) ([]workload.Facts, error) {
 	list, err := e.api.ContainerList(ctx, container.ListOptions{})
 	if err != nil {
@@ -66,9 +69,12 @@ func (e *Engine) Running(ctx context.Context) ([]workload.Facts, error) {
 	}
 	running := make([]workload.Facts, 0, len(list))
 	for _, summary := range list {
-		facts, err := e.complete(ctx, summaryFacts(summary))
-		if err != nil {
-			return nil, err
+		facts := summaryFacts(summary)
+		if complete, err := e.complete(ctx, facts); err == nil {
+			facts = complete
+		} else {
+			e.log.Debug("image labels are not known", "container", facts.ID, "error", err)
+			facts.ImageLabels = maps.Clone(facts.Labels)
 		}
 		running = append(running, facts)
 	}

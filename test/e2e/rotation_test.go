@@ -73,12 +73,12 @@ func TestAgentRestartTouchesNothing(t *testing.T) {
 			ctx := soon(t)
 			put := func(value string) {
 				t.Helper()
-				if err := h.Vault.PutSecret(ctx, "kv", "shop/restart", map[string]any{"v": value}); err != nil {
+				if err := h.Vault.PutSecret(ctx, "kv", "shop/restart-"+how, map[string]any{"v": value}); err != nil {
 					t.Fatal(err)
 				}
 			}
 			put("before")
-			id, err := h.Engine.Launch(ctx, probe("watch", labels("quaymaster.secret.v", "vault:kv/shop/restart")), gated())
+			id, err := h.Engine.Launch(ctx, probe("watch", labels("quaymaster.secret.v", "vault:kv/shop/restart-"+how)), gated())
 			if err != nil {
 				t.Fatal(err)
 			}
