@@ -12,6 +12,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/providers"
 )
 
 // generation identifies the set of files that a container sees now: any write
@@ -99,13 +100,13 @@ func TestNothingChanges(t *testing.T) {
 	})
 }
 
-// Reads are spread: each is up to a tenth of the interval late.
+// Reads are spread: each is up to a tenth of the interval early.
 func TestJitter(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {
 		h.store.put("shop/db", "password", "one")
 		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
 		h.starts("db")
-		h.sleep(refresh + refresh/20 - 1)
+		h.sleep(refresh - refresh/20 - 1)
 		h.wasRead("shop/db", 1)
 		h.sleep(1)
 		h.wasRead("shop/db", 2)
@@ -153,14 +154,16 @@ func TestStartBringsRotation(t *testing.T) {
 		h.engine.create("web", "quaymaster.secret.a", "vault:shop/db")
 		h.starts("db")
 		h.store.put("shop/db", "password", "two")
-		h.sleep(refresh) // no longer fresh, and not yet due
+		h.store.fail("", providers.ErrUnavailable)
+		h.sleep(refresh)
+		h.store.fail("", nil) // no longer fresh, and due again only after another interval
 		h.sees("db", "a", "one")
 		h.passes("web")
 		h.sleep(1)
 		h.sees("web", "a", "two")
 		h.sees("db", "a", "two")
-		h.wasRead("shop/db", 2)
-	}, func(o *broker.Options) { o.Jitter = func() float64 { return 0.5 } })
+		h.wasRead("shop/db", 3)
+	})
 }
 
 // An outage changes nothing, and is told of when it begins and when it ends,

@@ -48,9 +48,9 @@ func ReplaceAfter(ttl time.Duration, jitter float64) time.Duration {
 }
 
 // RefreshAfter is when to read again: after interval, or up to a tenth of it
-// later.
+// earlier, so that what is read again in time is never older than interval.
 func RefreshAfter(interval time.Duration, jitter float64) time.Duration {
-	return interval + time.Duration(float64(interval)/10*jitter)
+	return interval - time.Duration(float64(interval)/10*jitter)
 }
 
 // Backoff is how long to wait after failures in a row: a random share of a

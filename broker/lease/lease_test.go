@@ -63,7 +63,7 @@ func TestRefreshAfter(t *testing.T) {
 	if got := lease.RefreshAfter(time.Minute, early); got != time.Minute {
 		t.Error(got)
 	}
-	if got := lease.RefreshAfter(time.Minute, late); !near(got, 66*time.Second) {
+	if got := lease.RefreshAfter(time.Minute, late); !near(got, 54*time.Second) {
 		t.Error(got)
 	}
 }

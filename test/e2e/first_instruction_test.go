@@ -18,7 +18,7 @@ import (
 )
 
 // fullImage has a shell and the usual tools beside the probe.
-const fullImage = "quaymaster.test/full"
+const fullImage = "images.test/full"
 
 // ways are the ways to start a container in which the first instruction must
 // see everything. Together they are more than 200 starts.

@@ -148,7 +148,7 @@ func TestImageLabelsGrantNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const tag = "quaymaster.test/claims"
+	const tag = "images.test/claims"
 	err = h.Engine.Import(soon(t), tag, strings.NewReader(string(tarball)),
 		`LABEL app=shop`, `LABEL com.docker.compose.project=shop`, `LABEL quaymaster.secret.password=vault:kv/shop/db#password`)
 	if err != nil {

@@ -261,7 +261,7 @@ func TestBadConfigEndsTheStartWithTheLog(t *testing.T) {
 
 func TestImportRefusesWhatIsNoTarball(t *testing.T) {
 	e := ForTest(t, Options{})
-	if err := e.Import(t.Context(), "quaymaster.test/broken", strings.NewReader("not a tarball")); err == nil {
+	if err := e.Import(t.Context(), "images.test/broken", strings.NewReader("not a tarball")); err == nil {
 		t.Error("no error")
 	}
 }

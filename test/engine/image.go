@@ -20,9 +20,9 @@ import (
 const (
 	// BusyboxImage has a shell and the usual tools, and nothing that is
 	// linked dynamically.
-	BusyboxImage = "quaymaster.test/busybox"
+	BusyboxImage = "images.test/busybox"
 	// ProbeImage holds /probe and nothing else.
-	ProbeImage = "quaymaster.test/probe"
+	ProbeImage = "images.test/probe"
 )
 
 // ImportBusybox imports BusyboxImage.

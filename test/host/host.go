@@ -9,6 +9,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ type Vault interface {
 // Host is one Docker host.
 type Host struct {
 	dir    string
+	run    string // the agent's paths.run
 	Vault  Vault
 	Engine *engine.Engine
 	AWS    *awssim.Account
@@ -75,6 +77,9 @@ type Host struct {
 type Options struct {
 	Vault  Vault // belongs to the Host from now on
 	Engine engine.Options
+	// Run is the agent's run directory, to be removed by the caller; empty
+	// means one of the Host's own.
+	Run string
 }
 
 // Start brings up the cloud, binds the host's role in Vault, and starts the
@@ -86,7 +91,7 @@ func Start(ctx context.Context, o Options) (_ *Host, err error) {
 			err = errors.Join(err, h.Remove(context.WithoutCancel(ctx)))
 		}
 	}()
-	if h.bin, err = binaries(); err != nil {
+	if h.bin, err = Binaries(); err != nil {
 		return nil, err
 	}
 	if h.dir, err = os.MkdirTemp("/var/tmp", "quaymaster-host-"); err != nil {
@@ -95,6 +100,7 @@ func Start(ctx context.Context, o Options) (_ *Host, err error) {
 	if err = os.Chmod(h.dir, 0o711); err != nil { // a remapped root must pass
 		return nil, err
 	}
+	h.run = cmp.Or(o.Run, h.file("run"))
 	if err = h.startCloud(); err != nil {
 		return nil, err
 	}
@@ -107,8 +113,8 @@ func Start(ctx context.Context, o Options) (_ *Host, err error) {
 	return h, errors.Join(h.Engine.ImportBusybox(ctx), h.Engine.ImportProbe(ctx))
 }
 
-// binaries finds what make build has built.
-func binaries() (string, error) {
+// Binaries is the directory of what make build has built.
+func Binaries() (string, error) {
 	dir := os.Getenv("QUAYMASTER_BIN")
 	if dir == "" {
 		self, err := os.Executable()
@@ -149,7 +155,7 @@ func (h *Host) AuditFile() string { return h.file("audit.jsonl") }
 func (h *Host) LogFile() string { return h.file("agent.log") }
 
 // Trees is the directory that the containers' trees are in.
-func (h *Host) Trees() string { return h.file("run/memory/trees") }
+func (h *Host) Trees() string { return filepath.Join(h.run, "memory/trees") }
 
 func (h *Host) file(name string) string { return filepath.Join(h.dir, name) }
 
@@ -165,7 +171,7 @@ func (h *Host) Configure(more string) error {
 		b.WriteString("}\n")
 	}
 	fmt.Fprintf(&b, "docker: {host: %q}\npaths: {run: %q, state: %q}\naudit: {file: %q}\n%s\n",
-		h.Engine.Host(), h.file("run"), h.file("state"), h.AuditFile(), more)
+		h.Engine.Host(), h.run, h.file("state"), h.AuditFile(), more)
 	if err := os.WriteFile(h.ConfigFile(), b.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write the agent's configuration: %w", err)
 	}
@@ -207,7 +213,7 @@ func (h *Host) StartAgent(ctx context.Context) error {
 		if !strings.Contains(h.Log()[offset:], "agent runs") {
 			return errors.New("it has not said that it runs")
 		}
-		_, err := os.Stat(h.file("run/runtime.sock"))
+		_, err := os.Stat(filepath.Join(h.run, "runtime.sock"))
 		return err
 	})
 }
@@ -274,7 +280,7 @@ func (h *Host) Remove(ctx context.Context) error {
 	}
 	errs = append(errs, h.Vault.Remove(ctx))
 	if h.dir != "" {
-		if err := syscall.Unmount(h.file("run/memory"), syscall.MNT_DETACH); err != nil &&
+		if err := syscall.Unmount(filepath.Join(h.run, "memory"), syscall.MNT_DETACH); err != nil &&
 			!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
 			errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
 		}
