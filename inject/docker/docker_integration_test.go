@@ -18,7 +18,7 @@ import (
 	"github.com/quaymaster/quaymaster/test/engine"
 )
 
-const tag = "quaymaster.test/labelled"
+const tag = "images.test/labelled"
 
 // labelled is an engine with an image that brings labels along, and a
 // container of it that has some of its own.
