@@ -186,7 +186,8 @@ func startSim(t *testing.T, sts string, roles []realvault.IAMRole) (address, tok
 		}
 	}
 	v.PutPolicy("shop", "kv/data/shop/*", "old/+/db")
-	v.EnableAWS(vaultsim.AWSAuth{Mount: "aws", STS: sts, ServerID: serverID})
+	v.EnableAWS(vaultsim.AWSAuth{Mount: "aws", STS: sts, ServerID: serverID,
+		Metadata: []string{"account_id", "auth_type", "canonical_arn", "client_arn"}}) // as EnableAWS sets the real one up
 	for _, r := range roles {
 		role := vaultsim.IAMRole{Mount: r.Mount, Name: r.Name, Principal: r.Principal, Policies: r.Policies, TTL: r.TTL, MaxTTL: r.MaxTTL, Period: r.Period}
 		if err := v.PutRole(role); err != nil {
