@@ -276,7 +276,9 @@ func decode(t *testing.T, text string, into any) {
 	if strings.TrimSpace(text) == "" {
 		return
 	}
-	if err := json.Unmarshal([]byte(text), into); err != nil {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // JSON has numbers that no float64 can hold
+	if err := decoder.Decode(into); err != nil {
 		t.Fatalf("%q: %v", text, err)
 	}
 }
