@@ -91,6 +91,9 @@ func (i *installation) run(ctx context.Context, settings config.Config) error {
 		return nil
 	}
 	if !i.undo {
+		if err := daemonjson.CheckFlags(i.pidFile, change); err != nil {
+			return err
+		}
 		if err := plan.Apply(); err != nil {
 			return err
 		}

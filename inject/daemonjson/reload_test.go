@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -29,13 +30,13 @@ func TestMain(m *testing.M) {
 }
 
 // start runs a process that the kernel knows by name, and returns its output.
-func start(t *testing.T, name string) (*exec.Cmd, *bufio.Scanner) {
+func start(t *testing.T, name string, args ...string) (*exec.Cmd, *bufio.Scanner) {
 	t.Helper()
 	self, err := os.Executable()
 	must(t, err)
 	path := filepath.Join(t.TempDir(), name)
 	must(t, os.Symlink(self, path))
-	process := exec.Command(path)
+	process := exec.Command(path, args...)
 	process.Env = append(os.Environ(), playEnv+"=1")
 	output, err := process.StdoutPipe()
 	must(t, err)
@@ -98,5 +99,27 @@ func TestReloadWithoutAProcess(t *testing.T) {
 	}
 	if err := Reload(t.TempDir()); !errors.Is(err, syscall.EISDIR) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestCheckFlags(t *testing.T) {
+	for _, c := range []struct {
+		args      []string
+		isDefault bool
+		want      string
+	}{
+		{[]string{"--debug", "--data-root=/x"}, true, ""},
+		{[]string{"--default-runtime", "runc"}, false, ""},
+		{[]string{"--default-runtime=runc"}, true, "take --default-runtime out of its command line"},
+		{[]string{"--add-runtime", "a=/b"}, false, "take --add-runtime out of its command line"},
+	} {
+		process, _ := start(t, "dockerd", c.args...)
+		err := CheckFlags(pidFile(t, strconv.Itoa(process.Process.Pid)), Change{Default: c.isDefault})
+		if (err == nil) != (c.want == "") || (err != nil && (!errors.Is(err, ErrFlags) || !strings.Contains(err.Error(), c.want))) {
+			t.Errorf("%v, default %v: %v", c.args, c.isDefault, err)
+		}
+	}
+	if err := CheckFlags(filepath.Join(t.TempDir(), "none"), Change{}); err != nil {
+		t.Errorf("without a dockerd: %v", err)
 	}
 }
