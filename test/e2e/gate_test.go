@@ -3,13 +3,17 @@
 package e2e_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/docker/docker/api/types/build"
 	"github.com/docker/docker/api/types/container"
 
 	"github.com/quaymaster/quaymaster/test/engine"
@@ -250,6 +254,49 @@ func TestInstallShowsMergesKeepsAndUndoes(t *testing.T) {
 	}
 	if got := read(t, h.Engine.ConfigFile()); got != installed {
 		t.Errorf("after undoing and installing again the file differs:\n%s\n---\n%s", got, installed)
+	}
+}
+
+// TestImageBuildsPassADefaultGate builds an image while the gate is the default
+// runtime, with the agent away: a build's containers have no labels.
+func TestImageBuildsPassADefaultGate(t *testing.T) {
+	ctx := soon(t)
+	if _, err := h.Install(ctx, "--default"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.StopAgent(ctx); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.StartAgent(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+		for _, step := range [][]string{{"--undo"}, nil} {
+			if _, err := h.Install(context.WithoutCancel(ctx), step...); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var files bytes.Buffer
+	archive := tar.NewWriter(&files)
+	dockerfile := "FROM " + engine.BusyboxImage + "\nRUN echo built > /proof\n"
+	if err := archive.WriteHeader(&tar.Header{Name: "Dockerfile", Mode: 0o644, Size: int64(len(dockerfile))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := archive.Write([]byte(dockerfile)); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := h.Engine.Client().ImageBuild(ctx, &files, build.ImageBuildOptions{Remove: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if err != nil || !strings.Contains(string(said), "Successfully built") {
+		t.Errorf("%v: %s", err, said)
 	}
 }
 
