@@ -45,11 +45,11 @@ func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
 }
 
-// issue makes a server certificate for localhost and ip.
-func (a *Authority) issue(ip net.IP) (tls.Certificate, error) {
+// issue makes a server certificate for localhost, ip and names.
+func (a *Authority) issue(ip net.IP, names []string) (tls.Certificate, error) {
 	template := certificate(2, "localhost")
 	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{ip}
+	template.DNSNames, template.IPAddresses = append([]string{"localhost"}, names...), []net.IP{ip}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, fmt.Errorf("making the server's key: %w", err)

@@ -14,5 +14,7 @@
 // package says what it leaves out.
 //
 //	awssim    one AWS account: EC2's instance metadata service, STS, a little IAM
+//	azuresim  Azure: metadata services of machines, Entra ID, a little Resource Manager
+//	gcpsim    Google Cloud: a metadata server, certificates, a little IAM and Compute Engine
 //	vaultsim  a small Vault: login by AWS identity, token life, key-value secrets
 package cloudsim

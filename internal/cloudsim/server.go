@@ -20,6 +20,9 @@ type Options struct {
 	// Authority makes the server speak HTTPS, with a certificate for its
 	// address and localhost.
 	Authority *Authority
+	// Names are further hosts that the certificate is for: the real ones that
+	// the server stands in for, when clients are led to it by a proxy.
+	Names []string
 }
 
 // Server is a stand-in that listens.
@@ -40,7 +43,7 @@ func Start(handler http.Handler, o Options) (*Server, error) {
 	address := listener.Addr().(*net.TCPAddr) // listen asked for tcp
 	scheme := "http"
 	if o.Authority != nil {
-		certificate, err := o.Authority.issue(address.IP)
+		certificate, err := o.Authority.issue(address.IP, o.Names)
 		if err != nil {
 			return nil, errors.Join(err, listener.Close())
 		}

@@ -1,0 +1,21 @@
+// Package gcpsim is Google Cloud, as far as a host needs it to prove who it is:
+// a Cloud of projects, service accounts and instances, and what answers for it.
+//
+//	Metadata   Compute Engine's metadata server for one instance: facts,
+//	           access tokens, identity tokens
+//	APIs       the certificates of Google's and of the service accounts' keys,
+//	           IAM (accounts, signJwt), Compute Engine (instances and groups):
+//	           what a host asks to have a claim signed, and what Vault asks to
+//	           check what a host says
+//
+// Identity tokens are real ones: RS256, with the claims that "Verify the
+// identity of VMs" in Compute Engine's documentation lists, signed by a key
+// whose certificate the APIs publish. IAM and Compute Engine take only access
+// tokens that the Cloud issued, that have not ended, and that have the scope.
+//
+// Left out: permissions (whoever has an access token may read everything;
+// signing takes AllowSigning), the token endpoint and service account keys that
+// people download (a Vault gets its access tokens from the metadata server of
+// its own instance), regional instance groups, resource hierarchies, universes,
+// waiting for changes of metadata, recursive answers.
+package gcpsim

@@ -1,0 +1,175 @@
+package gcpsim
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/quaymaster/quaymaster/internal/cloudsim"
+)
+
+const (
+	flavorHeader = "Metadata-Flavor"
+	flavor       = "Google"
+	root         = "/computeMetadata/v1/"
+)
+
+// Faults of the metadata server, for Metadata.Set.
+var (
+	Throttled = cloudsim.Fault{Status: http.StatusTooManyRequests, Header: http.Header{flavorHeader: {flavor}}}
+	Failing   = cloudsim.Fault{Status: http.StatusServiceUnavailable, Header: http.Header{flavorHeader: {flavor}}}
+	Absent    = cloudsim.Fault{Status: http.StatusNotFound} // something else has the address
+)
+
+// Metadata is the metadata server of one instance. It may be used by several
+// goroutines, and every switch changed while it serves.
+type Metadata struct {
+	cloudsim.Faults   // by URL path
+	cloudsim.Requests // the operation is the HTTP method, the path is the URL's
+
+	cloud    *Cloud
+	instance *instance     // under the cloud's lock, as all below
+	skew     time.Duration // of the times in identity tokens
+	audience string        // of identity tokens; empty: as asked
+}
+
+// SetServiceAccount changes the instance's service account; empty: none.
+func (m *Metadata) SetServiceAccount(email string) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.instance.ServiceAccount = email
+}
+
+// SetStatus changes what Compute Engine says of the instance, such as "RUNNING"
+// or "TERMINATED". The metadata server answers whatever the status is.
+func (m *Metadata) SetStatus(status string) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.instance.status = status
+}
+
+// SetSkew moves the times in identity tokens: minus two hours makes tokens that
+// have ended, plus two hours tokens from the future.
+func (m *Metadata) SetSkew(by time.Duration) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.skew = by
+}
+
+// SetAudience makes identity tokens name this audience, whatever was asked.
+func (m *Metadata) SetAudience(audience string) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.audience = audience
+}
+
+// ServeHTTP implements http.Handler.
+func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m.Record(r.Method, r.URL.Path)
+	if m.Strike(w, r, r.URL.Path) {
+		return
+	}
+	w.Header().Set(flavorHeader, flavor)
+	w.Header().Set("Server", "Metadata Server for VM")
+	w.Header().Set("Content-Type", "application/text")
+	content, err := m.answer(w.Header(), r)
+	if err != nil {
+		http.Error(w, err.Error(), statusOf(err))
+		return
+	}
+	io.WriteString(w, content) // a client that went away needs no answer
+}
+
+// answer checks who asks first. A request that a proxy passed on comes from
+// nobody on this machine.
+func (m *Metadata) answer(header http.Header, r *http.Request) (string, error) {
+	if r.Header.Get("X-Forwarded-For") != "" {
+		return "", &refusal{http.StatusForbidden, "", "", "Request contains X-Forwarded-For header."}
+	}
+	if r.URL.Path == "/" {
+		return "computeMetadata/\n", nil // the one page that takes no header
+	}
+	if r.Header.Get(flavorHeader) != flavor {
+		return "", &refusal{http.StatusForbidden, "", "", "Missing Metadata-Flavor:Google header."}
+	}
+	if r.Method != http.MethodGet {
+		return "", &refusal{http.StatusMethodNotAllowed, "", "", "Method not allowed."}
+	}
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	if path, ok := strings.CutPrefix(r.URL.Path, root+"instance/service-accounts/"); ok {
+		return m.ofAccount(header, path, r)
+	}
+	return m.fact(strings.TrimPrefix(r.URL.Path, root))
+}
+
+func (m *Metadata) fact(path string) (string, error) {
+	number := m.cloud.numbers[m.instance.Project]
+	facts := map[string]string{
+		"project/project-id":         m.instance.Project,
+		"project/numeric-project-id": number,
+		"instance/id":                m.instance.id,
+		"instance/name":              m.instance.Name,
+		"instance/zone":              fmt.Sprintf("projects/%s/zones/%s", number, m.instance.Zone),
+	}
+	if fact, found := facts[path]; found {
+		return fact, nil
+	}
+	return "", errNoMetadata
+}
+
+// ofAccount answers for the instance's service account, which is called default
+// and by its email.
+func (m *Metadata) ofAccount(header http.Header, path string, r *http.Request) (string, error) {
+	email := m.instance.ServiceAccount
+	if path == "" && email != "" {
+		return "default/\n" + email + "/\n", nil
+	}
+	name, what, _ := strings.Cut(path, "/")
+	if email == "" || (name != "default" && name != email) {
+		return "", errNoMetadata
+	}
+	switch what {
+	case "email":
+		return email, nil
+	case "scopes":
+		return strings.Join(m.instance.Scopes, "\n"), nil
+	case "token":
+		header.Set("Content-Type", "application/json")
+		return fmt.Sprintf(`{"access_token":%q,"expires_in":%d,"token_type":"Bearer"}`,
+			m.cloud.newAccess(email, m.instance.Scopes), int(tokenLife.Seconds())-1), nil
+	case "identity":
+		return m.identity(r.URL.Query().Get("audience"), r.URL.Query().Get("format"))
+	}
+	return "", errNoMetadata
+}
+
+// identity is a token that says who the instance is, to audience.
+func (m *Metadata) identity(audience, format string) (string, error) {
+	found, exists := m.cloud.accounts[m.instance.ServiceAccount]
+	switch {
+	case audience == "":
+		return "", &refusal{http.StatusBadRequest, "", "", "non-empty audience parameter required"}
+	case !exists:
+		return "", errNoMetadata
+	}
+	if m.audience != "" {
+		audience = m.audience
+	}
+	now := m.cloud.env.Now().Add(m.skew)
+	token := claims{Audience: audience, Party: found.id, Subject: found.id, Issuer: "https://accounts.google.com",
+		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix()}
+	if format == "full" {
+		token.Email, token.Verified = found.email, true
+		token.Google = &google{computeEngine{Created: m.instance.Created.Unix(), ID: m.instance.id, Name: m.instance.Name,
+			ProjectID: m.instance.Project, ProjectNumber: json.Number(m.cloud.numbers[m.instance.Project]), Zone: m.instance.Zone}}
+	}
+	text, err := json.Marshal(token)
+	if err != nil {
+		return "", fmt.Errorf("writing the claims: %w", err)
+	}
+	return m.cloud.keys[len(m.cloud.keys)-1].sign(text)
+}
