@@ -6,6 +6,10 @@
 // It never carries a token of its own: each request is made either anonymously
 // or with a token that the caller got by logging in. What goes wrong becomes a
 // Failure, whose Kind is the decision and whose text says what to do.
+//
+// The files of the certificates (authorities, client certificate and key) may
+// be replaced while a Client is in use: the next request reads them again. Until
+// the new ones can be used, the last good ones stay in force.
 package vaultclient
 
 import (
@@ -18,6 +22,7 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -32,13 +37,17 @@ const DefaultTimeout = 10 * time.Second
 
 // Config says where Vault is. What is empty is read from the variables that
 // Vault's own tools read: VAULT_ADDR, VAULT_CACERT, VAULT_NAMESPACE,
-// VAULT_TLS_SERVER_NAME, and the variables for a client certificate and a proxy.
+// VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, and the variables
+// for a proxy.
 type Config struct {
-	Address       string // https://vault.internal:8200
-	CAFile        string // PEM; empty: the system's authorities. Read once, by New.
-	Namespace     string
-	TLSServerName string        // the name to expect in the certificate, if not the address's
-	Timeout       time.Duration // of one request; zero: VAULT_CLIENT_TIMEOUT, or DefaultTimeout
+	Address string // https://vault.internal:8200
+	CAFile  string // PEM; empty: the system's authorities
+	// ClientCertFile and ClientKeyFile, both PEM, are for a Vault whose
+	// listener asks for a client certificate; both or neither.
+	ClientCertFile, ClientKeyFile string
+	Namespace                     string
+	TLSServerName                 string        // the name to expect in the certificate, if not the address's
+	Timeout                       time.Duration // of one request; zero: VAULT_CLIENT_TIMEOUT, or DefaultTimeout
 	// Dial, when set, connects instead of the network's own dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -48,7 +57,7 @@ type Client struct {
 	// base is only ever copied, never used for a request, because copying an
 	// api.Client that is in use is a race.
 	base               *api.Client
-	transport          *http.Transport
+	transport          *transport
 	address, namespace string
 }
 
@@ -68,11 +77,9 @@ func New(config Config) (*Client, error) {
 	if config.Namespace != "" {
 		base.SetNamespace(config.Namespace)
 	}
-	transport := settings.HttpClient.Transport.(*http.Transport) // api.DefaultConfig has made it so
-	if config.Dial != nil {
-		transport.DialContext = config.Dial
-	}
-	settings.HttpClient.Transport = limitedTransport{transport}
+	files := config.files()
+	transport := &transport{build: config.transport, files: files, stamp: stampOf(files), current: config.ofSettings(settings)}
+	settings.HttpClient.Transport = transport
 	return &Client{base: base, transport: transport, address: settings.Address, namespace: base.Namespace()}, nil
 }
 
@@ -86,8 +93,8 @@ func (config Config) settings() (*api.Config, error) {
 	if err := checkAddress(settings.Address); err != nil {
 		return nil, err
 	}
-	if err := settings.ConfigureTLS(&api.TLSConfig{CACert: config.CAFile, TLSServerName: config.TLSServerName}); err != nil {
-		return nil, fmt.Errorf("vault.ca_file %q: %w", config.CAFile, err)
+	if err := config.configureTLS(settings); err != nil {
+		return nil, err
 	}
 	if settings.TLSConfig().InsecureSkipVerify {
 		return nil, errors.New("VAULT_SKIP_VERIFY is set, but a Vault whose certificate is not checked could be anyone: " +
@@ -102,6 +109,45 @@ func (config Config) settings() (*api.Config, error) {
 		settings.Timeout = DefaultTimeout
 	}
 	return settings, nil
+}
+
+// configureTLS puts config's certificates in the place of the environment's.
+func (config Config) configureTLS(settings *api.Config) error {
+	if err := settings.ConfigureTLS(&api.TLSConfig{CACert: config.CAFile, TLSServerName: config.TLSServerName}); err != nil {
+		return fmt.Errorf("vault.ca_file %q: %w", config.CAFile, err)
+	}
+	if (config.ClientCertFile == "") != (config.ClientKeyFile == "") {
+		return fmt.Errorf("vault.client_cert_file %q, vault.client_key_file %q: set both or neither", config.ClientCertFile, config.ClientKeyFile)
+	}
+	if err := settings.ConfigureTLS(&api.TLSConfig{ClientCert: config.ClientCertFile, ClientKey: config.ClientKeyFile}); err != nil {
+		return fmt.Errorf("vault.client_cert_file %q with vault.client_key_file %q: %w", config.ClientCertFile, config.ClientKeyFile, err)
+	}
+	return nil
+}
+
+// files are those that settings reads.
+func (config Config) files() []string {
+	return slices.DeleteFunc([]string{
+		cmp.Or(config.CAFile, os.Getenv(api.EnvVaultCACert)), os.Getenv(api.EnvVaultCAPath),
+		cmp.Or(config.ClientCertFile, os.Getenv(api.EnvVaultClientCert)), cmp.Or(config.ClientKeyFile, os.Getenv(api.EnvVaultClientKey)),
+	}, func(name string) bool { return name == "" })
+}
+
+// transport reads the certificates anew.
+func (config Config) transport() (*http.Transport, error) {
+	settings, err := config.settings()
+	if err != nil {
+		return nil, err
+	}
+	return config.ofSettings(settings), nil
+}
+
+func (config Config) ofSettings(settings *api.Config) *http.Transport {
+	transport := settings.HttpClient.Transport.(*http.Transport) // api.DefaultConfig has made it so
+	if config.Dial != nil {
+		transport.DialContext = config.Dial
+	}
+	return transport
 }
 
 // Address is where Vault is, for messages.
@@ -123,7 +169,7 @@ func (c *Client) With(token secret.Value) *api.Client {
 }
 
 // CloseIdleConnections ends the connections that are not in use.
-func (c *Client) CloseIdleConnections() { c.transport.CloseIdleConnections() }
+func (c *Client) CloseIdleConnections() { c.transport.closeIdleConnections() }
 
 // checkAddress accepts the URL of a server. Plain HTTP is for this machine
 // only: a token that crosses a network in the clear belongs to everyone on it.

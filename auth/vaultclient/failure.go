@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/hashicorp/vault/api"
@@ -30,17 +31,18 @@ const (
 	Sealed                      // 503: sealed, or not initialized
 	Failed                      // other 5xx, or an answer that makes no sense
 	Unreachable                 // no answer: network, time-out, or not a Vault
-	Untrusted                   // the certificate does not verify
+	Untrusted                   // Vault's certificate does not verify here, or the client's not there
 )
 
 // Failure is what became of a request. Its text is one line that says what
 // Vault said and what to do; it names neither address nor path, which the
 // caller knows, and holds no token and no body of a request.
 type Failure struct {
-	Kind   Kind
-	Status int // HTTP; zero when there was no answer
-	text   string
-	cause  error
+	Kind       Kind
+	Status     int           // HTTP; zero when there was no answer
+	RetryAfter time.Duration // the least to wait, as Vault asked (429, 503), up to MaxRetryAfter
+	text       string
+	cause      error
 }
 
 // Error implements error.
@@ -68,17 +70,29 @@ func Classify(err error) *Failure {
 		return nil
 	}
 	failure := &Failure{cause: err}
+	if pause, ok := errors.AsType[*paused](err); ok {
+		failure.RetryAfter = pause.after
+	}
 	if answer, ok := errors.AsType[*api.ResponseError](err); ok {
 		failure.Status = answer.StatusCode
 		failure.Kind, failure.text = classifyAnswer(answer)
 		return failure
 	}
 	if text := certificateText(err); text != "" {
-		failure.Kind, failure.text = Untrusted, text
+		failure.Kind, failure.text = Untrusted, text+outdatedText(err)
 		return failure
 	}
 	failure.Kind, failure.text = classifyTransport(err)
+	failure.text += outdatedText(err)
 	return failure
+}
+
+// outdatedText says that newer certificate files wait, but cannot be used.
+func outdatedText(err error) string {
+	if old, ok := errors.AsType[*outdated](err); ok {
+		return fmt.Sprintf("; the certificate files were replaced, but cannot be used: %v", old.broken)
+	}
+	return ""
 }
 
 // multiError takes the frame from the lists that Vault's errors often are.
@@ -119,6 +133,10 @@ func certificateText(err error) string {
 	}
 	if other, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return fmt.Sprintf("Vault's certificate is not trusted (%v): set vault.ca_file to the authority that issued it", other.Err)
+	}
+	if refusal, ok := errors.AsType[*net.OpError](err); ok && refusal.Op == "remote error" { // so crypto/tls calls an alert
+		return fmt.Sprintf("Vault refuses the TLS connection (%v): if it asks for a client certificate, "+
+			"set vault.client_cert_file and vault.client_key_file to one that it accepts", refusal)
 	}
 	return ""
 }

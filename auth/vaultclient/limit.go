@@ -3,7 +3,6 @@ package vaultclient
 import (
 	"errors"
 	"io"
-	"net/http"
 )
 
 // maxAnswer is the most of an answer's body that is read, in bytes. Vault
@@ -11,17 +10,6 @@ import (
 const maxAnswer = 8 << 20
 
 var errAnswerTooLarge = errors.New("the answer is larger than 8 MiB")
-
-// limitedTransport bounds the memory that one answer can take.
-type limitedTransport struct{ *http.Transport }
-
-func (t limitedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
-	response, err := t.Transport.RoundTrip(request)
-	if err == nil {
-		response.Body = &limitedBody{response.Body, maxAnswer}
-	}
-	return response, err
-}
 
 // limitedBody fails, where io.LimitReader would end as if all had been read.
 type limitedBody struct {

@@ -17,6 +17,9 @@ import (
 
 // login makes evidence and trades it for a token.
 func (l *loop) login(ctx context.Context) (*held, error) {
+	if err := l.checkNamespace(ctx); err != nil {
+		return nil, err
+	}
 	evidence, err := l.attestor.Attest(ctx, l.audience)
 	if err != nil {
 		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) {
@@ -45,10 +48,34 @@ func (l *loop) login(ctx context.Context) (*held, error) {
 	return &held{token: token, full: token.TTL, renewed: asked}, nil
 }
 
+// checkNamespace asks once, before the first login, whether the server heeds
+// the client's namespace: one that does not would log the host in at its root
+// and read the root's secrets under the namespace's names.
+func (l *loop) checkNamespace(ctx context.Context) error {
+	if l.heeded {
+		return nil
+	}
+	ignored, err := l.client.IgnoresNamespaces(ctx)
+	if failure := vaultclient.Classify(err); failure != nil {
+		return fmt.Errorf("%w: %s: asking whether it has namespaces: %w", auth.ErrUnavailable, l.where(), failure)
+	}
+	if ignored {
+		return fmt.Errorf("%w: %s: vault.namespace is %q, but this server is a Vault Community, which has no namespaces and would answer "+
+			"from its root: unset vault.namespace and VAULT_NAMESPACE, or set vault.address to a Vault Enterprise",
+			auth.ErrRefused, l.where(), l.client.Namespace())
+	}
+	l.heeded = true
+	return nil
+}
+
 // newToken reads what a login yielded. Its time counts from the asking, which
 // is on the safe side of Vault's own clock.
 func newToken(granted *api.SecretAuth, evidence auth.Evidence, asked time.Time) auth.Token {
 	// The aws method names the principal only when its config/identity says so.
+	ttl := time.Duration(granted.LeaseDuration) * time.Second
+	if granted.Accessor == "" && ttl > time.Second {
+		ttl -= time.Second // a batch token: Vault counts its time from the whole second before
+	}
 	principal := cmp.Or(granted.Metadata["client_arn"], granted.Metadata["canonical_arn"], evidence.Principal)
 	return auth.Token{
 		Value:     secret.NewValue([]byte(granted.ClientToken)),
@@ -56,7 +83,7 @@ func newToken(granted *api.SecretAuth, evidence auth.Evidence, asked time.Time) 
 		Principal: principal,
 		Policies:  granted.Policies,
 		IssuedAt:  asked,
-		TTL:       time.Duration(granted.LeaseDuration) * time.Second,
+		TTL:       ttl,
 		Renewable: granted.Renewable,
 	}
 }
@@ -65,7 +92,7 @@ func newToken(granted *api.SecretAuth, evidence auth.Evidence, asked time.Time) 
 func (s *Source) loginFailure(evidence auth.Evidence, err error) error {
 	failure := vaultclient.Classify(err)
 	decision, advice := auth.ErrUnavailable, ""
-	if failure.Decided() {
+	if refused(evidence.Method, failure) {
 		decision = auth.ErrRefused
 		advice = fmt.Sprintf(" (this host is %s)", evidence.Principal)
 	}

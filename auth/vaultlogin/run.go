@@ -28,13 +28,14 @@ type loop struct {
 	deaths    int       // tokens in a row that Vault forgot soon after their login
 	condition string    // what was logged last; empty: all is well
 	identity  string    // who the host last proved to be
+	heeded    bool      // the server was asked whether it heeds the client's namespace, and does
 }
 
 // Run logs in and keeps the login alive until ctx ends. It then returns nil, or
 // the error of revoking the token. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
 	l := &loop{Source: s}
-	next := due{lease.Replace, time.Now()}
+	next := due{lease.Replace, time.Now().Add(lease.StartAfter(s.spread, s.jitter()))}
 	for {
 		if next = l.wait(ctx, next); ctx.Err() != nil {
 			return s.end(ctx)
@@ -77,7 +78,9 @@ func (l *loop) afterDeath() time.Time {
 	return now.Add(l.backoff.Delay(l.deaths, l.jitter()))
 }
 
-// do takes one step and says what is due after it.
+// do takes one step and says what is due after it. A renewal that nobody
+// decided on is tried again while there is time; when little is left, a login
+// is tried beside it, because Vault may still grant the one or the other.
 func (l *loop) do(ctx context.Context, step lease.Step) due {
 	if before := l.current(); step == lease.Renew && before != nil {
 		after, err := l.renew(ctx, before)
@@ -88,11 +91,13 @@ func (l *loop) do(ctx context.Context, step lease.Step) due {
 			l.log.Debug("token not renewed; logging in again", "error", err)
 			return due{lease.Replace, time.Now()}
 		}
-		return l.failed(ctx, step, err)
+		if time.Since(before.renewed) < lease.ReplaceAfter(before.token.TTL, 0) { // without jitter: the same at each attempt
+			return l.failed(ctx, step, err)
+		}
 	}
 	granted, err := l.login(ctx)
 	if err != nil {
-		return l.failed(ctx, lease.Replace, err)
+		return l.failed(ctx, step, err)
 	}
 	return l.loggedInWith(granted)
 }
@@ -124,16 +129,16 @@ func (l *loop) plan(h *held) due {
 	return due{step, h.renewed.Add(after)}
 }
 
-// failed notes that step did not succeed and says when to repeat it. Once
-// the held token comes near its end, a login takes the place of a renewal.
+// failed notes that step did not succeed and says when to repeat it; a token
+// that will have ended by then is replaced and not renewed.
 func (l *loop) failed(ctx context.Context, step lease.Step, err error) due {
 	if ctx.Err() != nil {
 		return due{} // Run ends, and that is no failure
 	}
 	l.failures++
-	next := due{step, time.Now().Add(l.backoff.Delay(l.failures, l.jitter()))}
+	next := due{step, time.Now().Add(l.backoff.DelayAfter(asked(err), l.failures, l.jitter()))}
 	h := l.current()
-	if h == nil || next.at.After(h.renewed.Add(lease.ReplaceAfter(h.token.TTL, l.jitter()))) {
+	if !h.alive(next.at) {
 		next.step = lease.Replace
 	}
 	l.change(func() { l.failure, l.next = err, next.at })
@@ -143,6 +148,14 @@ func (l *loop) failed(ctx context.Context, step lease.Step, err error) due {
 		l.say("none: "+decision(err), func() { l.log.Error("no Vault token", "error", err) })
 	}
 	return next
+}
+
+// asked is how long Vault asked to be left alone.
+func asked(err error) time.Duration {
+	if failure, ok := errors.AsType[*vaultclient.Failure](err); ok {
+		return failure.RetryAfter
+	}
+	return 0
 }
 
 // say logs a change of condition once, not each attempt that finds it again.
@@ -172,7 +185,7 @@ func (s *Source) current() *held {
 func (s *Source) end(ctx context.Context) error {
 	last := s.current()
 	s.change(func() { s.held, s.ended = nil, true })
-	if !s.revoke || !last.alive(time.Now()) {
+	if !s.revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -35,8 +35,11 @@ type vault struct {
 	ttl       time.Duration
 	maxTTL    time.Duration // zero: none
 	fixed     bool          // tokens are not renewable
+	batch     bool          // tokens are batch tokens: not renewable, no accessor, cannot be revoked
+	health    string        // what sys/health answers
 	fault     func(path string, w http.ResponseWriter) bool
-	logins    int
+	logins    int // attempts
+	granted   int
 	renewals  int
 	lookups   int
 	revoked   int
@@ -119,8 +122,14 @@ func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if v.live(w, token) {
 			io.WriteString(w, `{"data":{"id":"not read"}}`)
 		}
+	case "sys/health":
+		io.WriteString(w, v.health)
 	case "auth/token/revoke-self":
 		v.revoked++
+		if v.batch {
+			refuse(w, http.StatusBadRequest, "batch tokens cannot be revoked")
+			return
+		}
 		delete(v.tokens, token)
 		w.WriteHeader(http.StatusNoContent)
 	default:
@@ -135,6 +144,7 @@ func (v *vault) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	token := fmt.Sprintf("hvs.token-%d", v.logins)
+	v.granted++
 	v.tokens[token] = &grant{born: time.Now(), end: time.Now().Add(v.ttl)}
 	v.grant(w, token, v.ttl)
 }
@@ -161,9 +171,13 @@ func (v *vault) live(w http.ResponseWriter, token string) bool {
 }
 
 func (v *vault) grant(w http.ResponseWriter, token string, ttl time.Duration) {
+	accessor := "accessor-of-" + token
+	if v.batch {
+		accessor = ""
+	}
 	json.NewEncoder(w).Encode(map[string]any{"auth": map[string]any{
-		"client_token": token, "accessor": "accessor-of-" + token, "policies": []string{"default", "shop"},
-		"lease_duration": int(ttl.Seconds()), "renewable": !v.fixed && ttl > 0,
+		"client_token": token, "accessor": accessor, "policies": []string{"default", "shop"},
+		"lease_duration": int(ttl.Seconds()), "renewable": !v.fixed && !v.batch && ttl > 0,
 		"metadata": map[string]string{"client_arn": "arn:aws:sts::111122223333:assumed-role/docker-host/i-0abc"},
 	}})
 }
@@ -186,6 +200,18 @@ func (v *vault) count(counter *int) int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return *counter
+}
+
+// lastEnd is when the last of the tokens ends.
+func (v *vault) lastEnd() (end time.Time) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, g := range v.tokens {
+		if g.end.After(end) {
+			end = g.end
+		}
+	}
+	return end
 }
 
 // revokeAll ends every token, as an operator would.

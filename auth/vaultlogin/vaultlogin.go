@@ -8,9 +8,28 @@
 // the error of a login that was refused.
 //
 // A token is renewed at two thirds of its time. When it cannot be renewed (it
-// is not renewable, its max TTL is near, Vault refuses), the loop logs in again
-// before it ends and hands out the new one from then on; the old one is left
-// to end by itself, because revoking it would revoke what was leased under it.
+// is not renewable as a batch token is not, its max TTL is near, Vault refuses),
+// the loop logs in again before it ends and hands out the new one from then on;
+// the old one is left to end by itself, because revoking it would revoke what
+// was leased under it.
+//
+// An attempt that fails is repeated after a backoff with full jitter; where
+// Vault says how long to wait (Retry-After with a 429 or a 503), after that
+// and the backoff. What is logged are changes: trouble once, its end once.
+//
+// # Many hosts
+//
+// Hosts that start in one moment would log in in one moment. Two things bound
+// that. Options.Spread makes each host wait a random share of it before its first
+// login: with 10,000 hosts and a Vault that is to see 100 logins a second, 200 s
+// gives 50 in the mean and leaves room for chance; but a host that boots alone
+// waits as long, so leave it at zero for fewer than about a thousand hosts.
+// And Vault itself can refuse what is too much, by a rate-limit quota on
+// auth/<mount>/login with enable_rate_limit_response_headers in sys/quotas/config
+// (without that it does not say when to come back). Such a quota counts by client
+// address: it bounds hosts behind one address, or all of them with group_by=none,
+// which only Vault Enterprise has. Renewals need neither: their jitter keeps a
+// fleet spread once it is.
 package vaultlogin
 
 import (
@@ -43,8 +62,11 @@ type Options struct {
 	Backoff lease.Backoff
 	// Jitter draws from [0, 1); nil: at random.
 	Jitter func() float64
+	// Spread is the longest that the first login waits, so that hosts which
+	// start together do not log in together. Zero: it does not wait.
+	Spread time.Duration
 	// RevokeOnShutdown revokes the token when Run ends, and with it every
-	// lease made under it.
+	// lease made under it. A batch token cannot be revoked and is left to end.
 	RevokeOnShutdown bool
 }
 
@@ -57,6 +79,7 @@ type Source struct {
 	log         *slog.Logger
 	backoff     lease.Backoff
 	jitter      func() float64
+	spread      time.Duration
 	revoke      bool
 
 	forgotten chan struct{} // capacity 1: tells Run that the held token is gone
@@ -99,6 +122,9 @@ func New(o Options) (*Source, error) {
 	if o.Role == "" {
 		return nil, errors.New("vault.role is empty: set it to the role that this host logs in as")
 	}
+	if o.Spread < 0 {
+		return nil, fmt.Errorf("vault.login_spread %s: write a time from zero up", o.Spread)
+	}
 	mount := strings.Trim(cmp.Or(strings.TrimPrefix(o.Mount, "auth/"), "aws"), "/")
 	if mount == "" || strings.ContainsAny(mount, "?#% ") || strings.Contains("/"+mount+"/", "/../") || strings.Contains(mount, "//") {
 		return nil, fmt.Errorf("vault.mount %q: write where the auth method is mounted, as in aws", o.Mount)
@@ -106,7 +132,7 @@ func New(o Options) (*Source, error) {
 	s := &Source{
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
-		backoff: o.Backoff, jitter: o.Jitter, revoke: o.RevokeOnShutdown,
+		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, revoke: o.RevokeOnShutdown,
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if s.backoff == (lease.Backoff{}) {
