@@ -62,6 +62,8 @@ var standardOnly = []string{
 // change in one place.
 var confined = map[string][]string{
 	"github.com/aws/":             {"auth/aws"},
+	"github.com/Azure/":           {"auth/azure"},
+	"cloud.google.com/":           {"auth/gcp"},
 	"github.com/hashicorp/vault/": {"auth/vaultclient", "auth/vaultlogin", "providers/vault"},
 	"github.com/docker/docker/":   {"inject/docker"},
 	"github.com/spf13/":           {"cmd/quaymaster"},
