@@ -24,8 +24,8 @@ var badFiles = []struct {
 		`q.yaml:5:3: unknown key "levle"; did you mean "level"?`},
 	{"unknown key in a grant", one(valid + "  - {name: b, workload: {name: b}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: unknown key "workload"; did you mean "workloads"?`},
-	{"all problems together", one("identity: gcp\nvault: {adress: https://v}\ngate_timeout: 1\nrefresh: 1ms\n"),
-		`q.yaml:1:1: identity: "gcp": this version knows only "aws"
+	{"all problems together", one("identity: ibm\nvault: {adress: https://v}\ngate_timeout: 1\nrefresh: 1ms\n"),
+		`q.yaml:1:1: identity: "ibm" is not one of auto, aws, azure, gcp
 q.yaml:2:1: vault.role: is missing: the role that this host logs in as
 q.yaml:2:9: unknown key "adress"; did you mean "address"?
 q.yaml:3:1: gate_timeout: "1" is not a duration: write a number and a unit, as in 90s, 5m or 1h30m
@@ -67,8 +67,8 @@ q.yaml:4:1: refresh: 1ms is too short: at least 1s`},
 	{"empty", one("# nothing\n"), "q.yaml: is empty; the smallest useful configuration is\n\n" +
 		"vault: {address: https://vault.internal:8200, role: docker-host}\ngrants:\n  - name: timeline\n" +
 		"    workloads: {compose.project: shop, compose.service: timeline}\n    secrets: [\"vault:kv/shop/timeline/**\"]"},
-	{"identity unknown", one(valid + "identity: aw"), `q.yaml:4:1: identity: "aw" is not one of auto, aws`},
-	{"identity of a later version", one(valid + "identity: azure"), `q.yaml:4:1: identity: "azure": this version knows only "aws"`},
+	{"identity unknown", one(valid + "identity: aw"), `q.yaml:4:1: identity: "aw" is not one of auto, aws, azure, gcp`},
+	{"way to log in from GCP", one(valid + "gcp: {login: oauth}"), `q.yaml:4:7: gcp.login: "oauth" is not one of gce, iam`},
 
 	{"vault without address and role", one("vault: {mount: aws}"), `q.yaml:1:1: vault.address: is missing: as in https://vault.internal:8200
 q.yaml:1:1: vault.role: is missing: the role that this host logs in as`},
@@ -82,6 +82,11 @@ q.yaml:1:1: vault.role: is missing: the role that this host logs in as`},
 		`q.yaml:1:38: vault.mount: "auth/aws": write it without auth/ before it and without a slash around it, as in "aws"`},
 	{"vault role with a path", one("vault: {address: https://v, role: auth/aws/role/r}"),
 		`q.yaml:1:29: vault.role: "auth/aws/role/r": a role is named without its path`},
+	{"half a client certificate", one("vault: {address: https://v, role: r, client_cert_file: /dev/null}"),
+		`q.yaml:1:1: vault: client_cert_file and client_key_file belong together: give both or neither
+q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file`},
+	{"login spread", one("vault: {address: https://v, role: r, login_spread: 2h}"),
+		`q.yaml:1:38: vault.login_spread: 2h0m0s is not between 0s and 1h`},
 	{"vault region", one("vault: {address: https://v, role: r, sts_region: evil.example/}"),
 		`q.yaml:1:38: vault.sts_region: "evil.example/" is not an AWS region such as eu-west-1`},
 	{"vault authority missing", one("vault: {address: https://v, role: r, ca_file: /nonexistent/ca.pem}"),

@@ -54,12 +54,8 @@ func (l *loader) check() {
 }
 
 func (l *loader) checkIdentity() {
-	switch l.config.Identity {
-	case "azure", "gcp":
-		l.fault("identity", "%q: this version knows only %q", l.config.Identity, IdentityAWS)
-	default:
-		l.oneOf("identity", l.config.Identity, IdentityAuto, IdentityAWS)
-	}
+	l.oneOf("identity", l.config.Identity, IdentityAuto, IdentityAWS, IdentityAzure, IdentityGCP)
+	l.oneOf("gcp.login", l.config.GCP.Login, LoginGCE, LoginIAM)
 }
 
 func (l *loader) oneOf(key, value string, known ...string) {
@@ -82,7 +78,7 @@ func (l *loader) checkVault(key string, v Vault) {
 	}
 	l.required(key+".role", v.Role, "the role that this host logs in as")
 	if strings.HasPrefix(v.Mount, "auth/") || strings.HasPrefix(v.Mount, "/") || strings.HasSuffix(v.Mount, "/") {
-		l.fault(key+".mount", "%q: write it without auth/ before it and without a slash around it, as in %q", v.Mount, defaultMount)
+		l.fault(key+".mount", "%q: write it without auth/ before it and without a slash around it, as in %q", v.Mount, "aws")
 	}
 	if strings.Contains(v.Role, "/") {
 		l.fault(key+".role", "%q: a role is named without its path", v.Role)
@@ -90,10 +86,20 @@ func (l *loader) checkVault(key string, v Vault) {
 	if v.STSRegion != "" && !region.MatchString(v.STSRegion) {
 		l.fault(key+".sts_region", "%q is not an AWS region such as eu-west-1", v.STSRegion)
 	}
-	if v.CAFile != "" {
-		if err := checkFile(v.CAFile); err != nil {
-			l.fault(key+".ca_file", "%v", err)
+	if (v.ClientCertFile == "") != (v.ClientKeyFile == "") {
+		l.fault(key, "client_cert_file and client_key_file belong together: give both or neither")
+	}
+	files := []struct{ key, name string }{{"ca_file", v.CAFile}, {"client_cert_file", v.ClientCertFile}, {"client_key_file", v.ClientKeyFile}}
+	for _, file := range files {
+		if file.name == "" {
+			continue
 		}
+		if err := checkFile(file.name); err != nil {
+			l.fault(key+"."+file.key, "%v", err)
+		}
+	}
+	if v.LoginSpread < 0 || v.LoginSpread > time.Hour {
+		l.fault(key+".login_spread", "%s is not between 0s and 1h", v.LoginSpread)
 	}
 }
 

@@ -30,6 +30,8 @@ type Config struct {
 	Vault     Vault               `yaml:"vault"`
 	Providers map[string]Provider `yaml:"providers"` // by name; without the built-in one
 	Grants    []Grant             `yaml:"grants"`
+	Azure     Azure               `yaml:"azure"`
+	GCP       GCP                 `yaml:"gcp"`
 	Docker    Docker              `yaml:"docker"`
 	Paths     Paths               `yaml:"paths"`
 	Audit     Audit               `yaml:"audit"`
@@ -48,20 +50,30 @@ type Config struct {
 	Log Log `yaml:"log"`
 }
 
-// The identities that this version knows.
+// The identities.
 const (
-	IdentityAuto = "auto" // whatever the host turns out to have
-	IdentityAWS  = "aws"
+	IdentityAuto  = "auto" // that of the cloud that the host turns out to run in
+	IdentityAWS   = "aws"
+	IdentityAzure = "azure"
+	IdentityGCP   = "gcp"
 )
 
 // Vault says where one Vault is and how to log in to it. The zero Vault means
 // that there is none.
 type Vault struct {
-	Address   string `yaml:"address"`
-	Role      string `yaml:"role"`
-	Mount     string `yaml:"mount"`     // of the auth method, without auth/
-	ServerID  string `yaml:"server_id"` // what Vault expects in X-Vault-AWS-IAM-Server-ID
-	CAFile    string `yaml:"ca_file"`   // empty: the system's authorities
+	Address  string `yaml:"address"`
+	Role     string `yaml:"role"`
+	Mount    string `yaml:"mount"`     // of the auth method, without auth/; empty: what the identity is called
+	ServerID string `yaml:"server_id"` // what evidence must be made for: on AWS the server ID, on Azure the resource
+	CAFile   string `yaml:"ca_file"`   // empty: the system's authorities
+
+	// A certificate to show to Vault, where it asks for one: both or neither.
+	ClientCertFile string `yaml:"client_cert_file"`
+	ClientKeyFile  string `yaml:"client_key_file"`
+	// LoginSpread delays the first login by a random part of itself, so that
+	// hosts that boot together do not log in together.
+	LoginSpread time.Duration `yaml:"login_spread"`
+
 	Namespace string `yaml:"namespace"`
 	STSRegion string `yaml:"sts_region"` // empty: us-east-1, as in Vault
 }
@@ -87,6 +99,22 @@ type Grant struct {
 	Secrets   []secret.Pattern  `yaml:"secrets"`
 }
 
+// Azure says which of a machine's identities to use.
+type Azure struct {
+	ClientID string `yaml:"client_id"` // of a user-assigned identity; empty: the system-assigned one
+}
+
+// GCP says how to log in.
+type GCP struct {
+	Login string `yaml:"login"` // gce, by the instance; iam, by its service account
+}
+
+// The ways to log in from GCP.
+const (
+	LoginGCE = "gce"
+	LoginIAM = "iam"
+)
+
 // Docker says which engine the agent serves.
 type Docker struct {
 	Host string `yaml:"host"`
@@ -109,14 +137,11 @@ type Log struct {
 	Format string `yaml:"format"` // text, json
 }
 
-// defaultMount is where Vault's AWS auth method is when nobody moves it.
-const defaultMount = "aws"
-
 // Default returns what holds where the files say nothing.
 func Default() Config {
 	return Config{
 		Identity:    IdentityAuto,
-		Vault:       Vault{Mount: defaultMount},
+		GCP:         GCP{Login: LoginGCE},
 		Docker:      Docker{Host: "unix:///var/run/docker.sock"},
 		Paths:       Paths{Run: "/run/quaymaster", State: "/var/lib/quaymaster"},
 		Audit:       Audit{File: "/var/log/quaymaster/audit.jsonl"},

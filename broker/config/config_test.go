@@ -168,8 +168,8 @@ func TestLaterFilesAddUp(t *testing.T) {
 	if !slices.Equal(names, []string{"main", "a", "b"}) {
 		t.Errorf("grants: %v", names)
 	}
-	if c.Providers["eu"].Mount != "aws" {
-		t.Errorf("a provider has no default mount: %+v", c.Providers["eu"])
+	if c.Providers["eu"].Mount != "" {
+		t.Errorf("a provider's mount is not left to the identity: %+v", c.Providers["eu"])
 	}
 	if want := "conf.d/50-typo.yml: is not read: the name of a configuration file ends in .yaml"; warnings != want {
 		t.Errorf("warnings %q, want %q", warnings, want)

@@ -34,6 +34,8 @@ func (r *reader) root(node ast.Node) {
 		"vault":        r.block(r.vault(&c.Vault)),
 		"providers":    r.providers,
 		"grants":       r.grants,
+		"azure":        r.block(fields{"client_id": r.text(&c.Azure.ClientID)}),
+		"gcp":          r.block(fields{"login": r.text(&c.GCP.Login)}),
 		"docker":       r.block(fields{"host": r.text(&c.Docker.Host)}),
 		"paths":        r.block(fields{"run": r.text(&c.Paths.Run), "state": r.text(&c.Paths.State)}),
 		"audit":        r.block(fields{"file": r.text(&c.Audit.File)}),
@@ -48,11 +50,16 @@ func (r *reader) root(node ast.Node) {
 
 func (r *reader) vault(v *Vault) fields {
 	return fields{
-		"address":    r.text(&v.Address),
-		"role":       r.text(&v.Role),
-		"mount":      r.text(&v.Mount),
-		"server_id":  r.text(&v.ServerID),
-		"ca_file":    r.text(&v.CAFile),
+		"address":   r.text(&v.Address),
+		"role":      r.text(&v.Role),
+		"mount":     r.text(&v.Mount),
+		"server_id": r.text(&v.ServerID),
+		"ca_file":   r.text(&v.CAFile),
+
+		"client_cert_file": r.text(&v.ClientCertFile),
+		"client_key_file":  r.text(&v.ClientKeyFile),
+		"login_spread":     r.duration(&v.LoginSpread),
+
 		"namespace":  r.text(&v.Namespace),
 		"sts_region": r.text(&v.STSRegion),
 	}
@@ -65,7 +72,7 @@ func (r *reader) providers(key string, node ast.Node) {
 			return
 		}
 		r.places[key] = place
-		provider := Provider{Vault: Vault{Mount: defaultMount}}
+		var provider Provider
 		known := r.vault(&provider.Vault)
 		known["type"] = r.text(&provider.Type)
 		r.mapping(key, node, known)

@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/quaymaster/quaymaster/auth/aws"
-	"github.com/quaymaster/quaymaster/auth/vaultclient"
-	"github.com/quaymaster/quaymaster/auth/vaultlogin"
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/config"
@@ -28,7 +25,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/runtime"
 	"github.com/quaymaster/quaymaster/providers"
-	"github.com/quaymaster/quaymaster/providers/vault"
 )
 
 func agentCommand() *cobra.Command {
@@ -83,10 +79,14 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	defer engine.Close()
 
+	cloud, err := identity(ctx, c)
+	if err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	stores := map[string]providers.Provider{}
 	for name, settings := range c.Vaults() {
-		login, provider, err := openVault(settings, log.With("provider", name))
+		login, provider, err := openVault(cloud, c, settings, log.With("provider", name))
 		if err != nil {
 			return fmt.Errorf("provider %s: %w", name, err)
 		}
@@ -144,27 +144,6 @@ func openMemory(c config.Config) (memory, error) {
 	}
 	trees, err := memfs.Open(below)
 	return memory{trees: trees, auditKey: key}, err
-}
-
-// openVault makes the login to one Vault and the provider that uses it.
-func openVault(settings config.Vault, log *slog.Logger) (*vaultlogin.Source, *vault.Provider, error) {
-	client, err := vaultclient.New(vaultclient.Config{
-		Address: settings.Address, CAFile: settings.CAFile, Namespace: settings.Namespace,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	host, err := aws.New(aws.Options{STSRegion: settings.STSRegion, Now: time.Now})
-	if err != nil {
-		return nil, nil, err
-	}
-	login, err := vaultlogin.New(vaultlogin.Options{
-		Client: client, Attestor: host, Mount: settings.Mount, Role: settings.Role, Audience: settings.ServerID, Logger: log,
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	return login, vault.New(client, login, time.Now), nil
 }
 
 func grants(c config.Config) []policy.Grant {
