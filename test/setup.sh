@@ -5,6 +5,9 @@
 set -euo pipefail
 for_what=${1:-test}
 
+# The cache is the caller's, though root will keep things in it.
+mkdir -p "${QUAYMASTER_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or QUAYMASTER_CACHE}/.cache}/quaymaster}"
+
 need=()
 have() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ]; }
 have dockerd || need+=(docker.io)
