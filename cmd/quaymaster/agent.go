@@ -24,7 +24,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/docker"
 	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/runtime"
-	"github.com/quaymaster/quaymaster/providers"
 )
 
 func agentCommand() *cobra.Command {
@@ -83,15 +82,9 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	stores := map[string]providers.Provider{}
-	for name, settings := range c.Vaults() {
-		login, provider, err := openVault(cloud, c, settings, log.With("provider", name))
-		if err != nil {
-			return fmt.Errorf("provider %s: %w", name, err)
-		}
-		stores[name] = provider
-		group.Go(func() error { return login.Run(ctx) })
+	stores, logins, err := openVaults(cloud, c, log)
+	if err != nil {
+		return err
 	}
 	b := broker.New(broker.Options{
 		Engine: engine, Trees: memory.trees, Providers: stores, Policy: policy.New(grants(c)), Audit: records, Log: log,
@@ -101,6 +94,10 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	gate := runtime.New(runtime.Options{
 		Listener: listener, Deliverer: b, Timeout: c.GateTimeout, Log: log,
 	})
+	group, ctx := errgroup.WithContext(ctx)
+	for _, login := range logins {
+		group.Go(func() error { return login.Run(ctx) })
+	}
 	group.Go(func() error { return b.Run(ctx) })
 	group.Go(func() error { return gate.Run(ctx) })
 	group.Go(func() error { return reopenOnHangup(ctx, records, log) })

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
 	"github.com/quaymaster/quaymaster/auth/vaultlogin"
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/providers"
 	"github.com/quaymaster/quaymaster/providers/vault"
 )
 
@@ -37,6 +39,20 @@ func newAttestor(cloud detect.Cloud, c config.Config, settings config.Vault) (au
 	default:
 		return aws.New(aws.Options{STSRegion: settings.STSRegion})
 	}
+}
+
+// openVaults makes the provider of each configured Vault, by its name, and the
+// logins to run for them.
+func openVaults(cloud detect.Cloud, c config.Config, log *slog.Logger) (map[string]providers.Provider, []*vaultlogin.Source, error) {
+	stores, logins := map[string]providers.Provider{}, []*vaultlogin.Source{}
+	for name, settings := range c.Vaults() {
+		login, provider, err := openVault(cloud, c, settings, log.With("provider", name))
+		if err != nil {
+			return nil, nil, fmt.Errorf("provider %s: %w", name, err)
+		}
+		stores[name], logins = provider, append(logins, login)
+	}
+	return stores, logins, nil
 }
 
 // openVault makes the login to one Vault and the provider that uses it.
