@@ -176,8 +176,16 @@ func (b *Broker) sweep(ctx context.Context) {
 			b.end(id, s)
 		case s != nil:
 			b.markStarted(s) // its event did not count: the clock was set back between gate and start
+		default:
+			b.forgetStray(id) // it started after all, but its labels are not for this agent: nothing to ask again
 		}
 	}
+}
+
+func (b *Broker) forgetStray(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.strays, id)
 }
 
 // late returns, by ID, the containers that should have started by now; nil
