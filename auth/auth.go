@@ -60,6 +60,12 @@ type TokenSource interface {
 	// forgets it when it does not; it reports whether the caller should ask
 	// for a token again and repeat its request.
 	Refused(ctx context.Context, token Token) (retry bool, err error)
+
+	// Superseded reports whether the token with this accessor, which the
+	// source handed out once, has been replaced since, and when it ends: what
+	// hangs on it is to be had anew, under the present token, before then. A
+	// token that is known to be dead has ended already (zero).
+	Superseded(accessor string) (ends time.Time, superseded bool)
 }
 
 // One error for each decision that a caller takes.

@@ -21,7 +21,7 @@ import (
 
 // File is one file of a bundle.
 type File struct {
-	Name  string // a single path element
+	Name  string // one path element, or two: a file in a directory of its own
 	Mode  fs.FileMode
 	Value secret.Value
 }

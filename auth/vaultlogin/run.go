@@ -103,7 +103,12 @@ func (l *loop) do(ctx context.Context, step lease.Step) due {
 }
 
 func (l *loop) loggedInWith(granted *held) due {
-	l.change(func() { l.held, l.failure, l.vouched = granted, nil, time.Time{} })
+	l.change(func() {
+		if l.held != nil {
+			l.retire(l.held.expires())
+		}
+		l.held, l.failure, l.vouched = granted, nil, time.Time{}
+	})
 	l.failures, l.condition, l.loggedIn = 0, "", time.Now()
 	l.log.Info("logged in to Vault", "principal", granted.token.Principal, "accessor", granted.token.Accessor,
 		"policies", granted.token.Policies, "ttl", granted.token.TTL)

@@ -38,7 +38,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -92,6 +94,9 @@ type Source struct {
 	ended   bool          // Run has returned
 	changed chan struct{} // closed and replaced at each change of the above
 	vouched time.Time     // when Vault was last asked about the held token and said that it lives
+	// past are the tokens that were held before, by accessor, and when each
+	// ends; one that Vault has forgotten ended at once.
+	past map[string]time.Time
 }
 
 // held is the token of the last login.
@@ -133,6 +138,7 @@ func New(o Options) (*Source, error) {
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
 		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, revoke: o.RevokeOnShutdown,
+		past:      map[string]time.Time{},
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if s.backoff == (lease.Backoff{}) {
@@ -191,6 +197,32 @@ func (s *Source) Token(ctx context.Context) (auth.Token, error) {
 			return auth.Token{}, s.gaveUp(ctx, failure)
 		}
 	}
+}
+
+// Superseded implements auth.TokenSource.
+func (s *Source) Superseded(accessor string) (ends time.Time, superseded bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ends, superseded = s.past[accessor]
+	return ends, superseded
+}
+
+// pastTokens is how many replaced tokens a source remembers. What hung on one
+// is had anew long before so many others have come and gone.
+const pastTokens = 64
+
+// retire notes that the held token is not the current one any more. The caller
+// has locked s.mu.
+func (s *Source) retire(ends time.Time) {
+	accessor := s.held.token.Accessor
+	if accessor == "" {
+		return // a batch token: Vault gives no lease under it that would outlive it
+	}
+	if len(s.past) >= pastTokens {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.past)), func(a, b string) int { return s.past[a].Compare(s.past[b]) })
+		delete(s.past, oldest)
+	}
+	s.past[accessor] = ends
 }
 
 // gaveUp is the error of a caller whose ctx ended while it waited for a login.

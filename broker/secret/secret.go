@@ -23,6 +23,17 @@ type Lease struct {
 	IssuedAt  time.Time     // when the provider was asked
 	TTL       time.Duration // zero: no end is known
 	Renewable bool
+	// Token is the accessor of the token that the lease hangs on and ends
+	// with; empty when there is none, or nobody can name it.
+	Token string
+}
+
+// Ends is when the lease ends by its own TTL; zero when no end is known.
+func (l Lease) Ends() time.Time {
+	if l.TTL <= 0 {
+		return time.Time{}
+	}
+	return l.IssuedAt.Add(l.TTL)
 }
 
 // Secret is what one read of a provider returned.

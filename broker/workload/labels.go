@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
@@ -52,6 +53,12 @@ type Want struct {
 	Name     string // of the file or the variable
 	Ref      secret.Ref
 	Optional bool // the container starts without it when it does not exist
+	Format   Format
+	// Password is what opens a keystore; nil: the password that Java's own
+	// tools assume, for what lies in memory needs none.
+	Password *secret.Ref
+	// Refresh is how often the secret is read again; zero: as the host says.
+	Refresh time.Duration
 }
 
 // Wants is everything that a container asks for.
@@ -60,6 +67,8 @@ type Wants struct {
 	Path  string // directory inside the container
 	Mode  fs.FileMode
 	Owner *User // nil: the process user
+	// OnRotate is what is done after a change of what the container was given.
+	OnRotate Strategy
 }
 
 // Labelled reports whether any label is meant for the agent.
@@ -75,7 +84,7 @@ func Labelled(labels map[string]string) bool {
 // ParseLabels reads the labels that are meant for the agent. The error lists
 // every label that is wrong, and why.
 func ParseLabels(labels map[string]string) (Wants, error) {
-	wants := Wants{Path: DefaultPath, Mode: DefaultMode}
+	wants := Wants{Path: DefaultPath, Mode: DefaultMode, OnRotate: Strategy{Kind: StrategyNone}}
 	optional := map[string]bool{}
 	var problems []error
 	for _, key := range slices.Sorted(maps.Keys(labels)) {

@@ -54,6 +54,8 @@ func (s *tokens) Refused(_ context.Context, token auth.Token) (retry bool, err e
 	return true, nil
 }
 
+func (s *tokens) Superseded(string) (time.Time, bool) { return time.Time{}, false }
+
 // world is a stand-in for Vault and a provider that reads from it.
 type world struct {
 	*vaultsim.Vault
