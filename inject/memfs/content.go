@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode/utf8"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
@@ -181,8 +182,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// visible reports whether element can be one element of a path and is none of
-// the names that are the tree's own.
+// visible reports whether element can be one element of a path (in package
+// io/fs they are UTF-8) and is none of the names that are the tree's own.
 func visible(element string) bool {
-	return element != "" && element != "." && !strings.HasPrefix(element, reserved) && !strings.ContainsAny(element, "/\x00")
+	return utf8.ValidString(element) && element != "" && element != "." && !strings.HasPrefix(element, reserved) && !strings.ContainsAny(element, "/\x00")
 }
