@@ -89,6 +89,7 @@ type Source struct {
 
 	mu      sync.Mutex
 	held    *held         // nil: none
+	static  string        // what the last evidence was made of; empty: nothing static
 	failure error         // of the last attempt; nil: it succeeded, or there was none
 	next    time.Time     // when the attempt after a failure is due
 	ended   bool          // Run has returned
@@ -104,6 +105,7 @@ type held struct {
 	token   auth.Token
 	full    time.Duration // what the login gave
 	renewed time.Time     // when it was last granted: at login or renewal
+	adopted bool          // somebody else's, who may need it again
 }
 
 // expires is when the token ends; zero: never.
@@ -155,6 +157,7 @@ type State struct {
 	LoggedIn  bool
 	Principal string    // as Vault sees it; of the last login
 	Accessor  string    // names the token in Vault's audit log
+	Static    string    // the static credential that the login rests on; empty: none
 	Expires   time.Time // of the token; zero: never
 	Err       error     // of the last attempt to log in or renew; nil: it succeeded
 	NextTry   time.Time // when Err is not nil
@@ -164,7 +167,7 @@ type State struct {
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{LoggedIn: s.held.alive(time.Now()), Err: s.failure}
+	state := State{LoggedIn: s.held.alive(time.Now()), Static: s.static, Err: s.failure}
 	if s.failure != nil {
 		state.NextTry = s.next
 	}
