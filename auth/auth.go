@@ -3,7 +3,8 @@
 // An Attestor turns the machine's own cloud identity into Evidence; a
 // TokenSource trades evidence for a Token and keeps it alive. Nothing here
 // holds a static credential: evidence is made anew for every login, and a
-// token lives in memory only.
+// token lives in memory only. The one exception is auth/static, for laptops,
+// whose evidence says that it is one.
 //
 // The packages below implement one cloud each (auth/aws) or one place to log
 // in to (auth/vaultlogin).

@@ -10,9 +10,11 @@
 //	     account: Google's word on the account only
 //
 // The audience keeps a proof made for one role of Vault from being used for
-// another one. Access tokens come from the metadata server and from nowhere
-// else: key files in the environment would be static credentials, which no host
-// needs to hold.
+// another one. To Google's own APIs, the machine proves itself by AccessTokens:
+// those of its service account, or of another one that this may act as.
+//
+// Access tokens come from the metadata server and from nowhere else: key files
+// in the environment would be static credentials, which no host needs to hold.
 package gcp
 
 import (

@@ -2,9 +2,10 @@ package vaultlogin
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
@@ -23,41 +24,48 @@ func (l *loop) noteStatic(evidence auth.Evidence) {
 }
 
 // adopt takes a token that somebody else has logged in for: the evidence is
-// the token. One that is held already is no news: it comes back here because
-// it cannot be renewed.
+// the token. One that is held already is no news while it lives: it comes back
+// here because it cannot be renewed.
 func (l *loop) adopt(ctx context.Context, evidence auth.Evidence) (*held, error) {
 	value := evidence.Login["token"]
-	unusable := func(decision error, reason string, cause ...any) (*held, error) {
-		return nil, fmt.Errorf("%w: Vault at %s: %s "+reason, append([]any{decision, l.client.Address(), evidence.Static}, cause...)...)
-	}
-	if h := l.current(); h != nil && h.token.Value.Equal(value) {
-		return unusable(auth.ErrRefused, "cannot be renewed for longer: put a new one there")
+	if h := l.current(); h.alive(time.Now()) && h.token.Value.Equal(value) {
+		return nil, l.unusable(evidence, auth.ErrRefused, "cannot be renewed for longer: put a new one there")
 	}
 	asked := time.Now()
 	answer, err := l.client.With(value).Auth().Token().LookupSelfWithContext(ctx)
 	switch failure := vaultclient.Classify(err); {
-	case failure == nil && answer == nil:
-		return unusable(auth.ErrUnavailable, "was looked up, and the answer is empty: is that Vault?")
+	case failure == nil && answer != nil:
+		return l.adopted(evidence, answer, asked)
 	case failure == nil:
+		return nil, l.unusable(evidence, auth.ErrUnavailable, "was looked up, and the answer is empty: is that Vault?")
 	case failure.InvalidToken():
-		return unusable(auth.ErrRefused, "has ended or was revoked: put a new one there: %w", failure)
+		return nil, l.unusable(evidence, auth.ErrRefused, "has ended or was revoked: put a new one there: %w", failure)
 	case failure.Decided():
-		return unusable(auth.ErrRefused, "may not look itself up: give it the policy default: %w", failure)
+		return nil, l.unusable(evidence, auth.ErrRefused, "may not look itself up: give it the policy default: %w", failure)
 	default:
-		return unusable(auth.ErrUnavailable, "cannot be looked up: %w", failure)
+		return nil, l.unusable(evidence, auth.ErrUnavailable, "cannot be looked up: %w", failure)
 	}
-	token := auth.Token{Value: value, Principal: evidence.Principal, IssuedAt: asked}
-	token.Accessor, _ = answer.Data["accessor"].(string)
-	token.Renewable, _ = answer.Data["renewable"].(bool)
-	if left, ok := answer.Data["ttl"].(json.Number); ok {
-		seconds, _ := left.Int64() // Vault writes whole seconds
-		token.TTL = time.Duration(seconds) * time.Second
-	}
-	if name, _ := answer.Data["display_name"].(string); name != "" {
+}
+
+// adopted is the token as Vault describes it (auth/token/lookup-self).
+func (l *loop) adopted(evidence auth.Evidence, said *api.Secret, asked time.Time) (*held, error) {
+	token := auth.Token{Value: evidence.Login["token"], Principal: evidence.Principal, IssuedAt: asked}
+	token.Accessor, _ = said.Data["accessor"].(string)
+	token.Renewable, _ = said.Data["renewable"].(bool)
+	if name, _ := said.Data["display_name"].(string); name != "" {
 		token.Principal += " (" + name + ")"
 	}
-	if token.Policies, err = answer.TokenPolicies(); err != nil {
-		return unusable(auth.ErrUnavailable, "was looked up, and the answer is not Vault's: %w", err)
+	left, err := said.TokenTTL()
+	if err == nil {
+		token.TTL = left
+		token.Policies, err = said.TokenPolicies()
+	}
+	if err != nil {
+		return nil, l.unusable(evidence, auth.ErrUnavailable, "was looked up, and the answer is not Vault's: %w", err)
 	}
 	return &held{token: token, full: token.TTL, renewed: asked, adopted: true}, nil
+}
+
+func (l *loop) unusable(evidence auth.Evidence, decision error, reason string, cause ...any) error {
+	return fmt.Errorf("%w: Vault at %s: %s "+reason, append([]any{decision, l.client.Address(), evidence.Static}, cause...)...)
 }
