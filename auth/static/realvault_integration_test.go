@@ -195,7 +195,7 @@ func TestTokenFile(t *testing.T) {
 	if state := l.State(); state.LoggedIn || state.Static != "a token in "+file {
 		t.Errorf("%+v", state)
 	}
-	second := token(t, v, "1h", true)
+	second := token(t, v, "3s", true)
 	if err := os.WriteFile(file, []byte(second.ClientToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,11 @@ func TestTokenFile(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
-	// The token is somebody's, who may need it after the agent has ended.
+	// The token is renewed, and is somebody's, who may need it after the agent
+	// has ended.
+	for ends := l.State().Expires; !l.State().Expires.After(ends); {
+		time.Sleep(time.Millisecond)
+	}
 	stop()
 	if _, err := v.Client().Auth().Token().LookupAccessorWithContext(t.Context(), second.Accessor); err != nil {
 		t.Errorf("the token was revoked with the agent: %v", err)

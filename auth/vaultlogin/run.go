@@ -190,7 +190,7 @@ func (s *Source) current() *held {
 func (s *Source) end(ctx context.Context) error {
 	last := s.current()
 	s.change(func() { s.held, s.ended = nil, true })
-	if !s.revoke || !last.alive(time.Now()) || last.adopted || last.token.Accessor == "" { // a batch token has no accessor
+	if !s.revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

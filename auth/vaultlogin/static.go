@@ -25,8 +25,10 @@ func (l *loop) noteStatic(evidence auth.Evidence) {
 
 // adopt takes a token that somebody else has logged in for: the evidence is
 // the token. One that is held already is no news while it lives: it comes back
-// here because it cannot be renewed.
+// here because it cannot be renewed. It is not revoked when Run ends: it is
+// somebody else's, who may need it again.
 func (l *loop) adopt(ctx context.Context, evidence auth.Evidence) (*held, error) {
+	l.change(func() { l.revoke = false })
 	value := evidence.Login["token"]
 	if h := l.current(); h.alive(time.Now()) && h.token.Value.Equal(value) {
 		return nil, l.unusable(evidence, auth.ErrRefused, "cannot be renewed for longer: put a new one there")
@@ -63,7 +65,7 @@ func (l *loop) adopted(evidence auth.Evidence, said *api.Secret, asked time.Time
 	if err != nil {
 		return nil, l.unusable(evidence, auth.ErrUnavailable, "was looked up, and the answer is not Vault's: %w", err)
 	}
-	return &held{token: token, full: token.TTL, renewed: asked, adopted: true}, nil
+	return &held{token: token, full: token.TTL, renewed: asked}, nil
 }
 
 func (l *loop) unusable(evidence auth.Evidence, decision error, reason string, cause ...any) error {

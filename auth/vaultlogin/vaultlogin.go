@@ -105,7 +105,6 @@ type held struct {
 	token   auth.Token
 	full    time.Duration // what the login gave
 	renewed time.Time     // when it was last granted: at login or renewal
-	adopted bool          // somebody else's, who may need it again
 }
 
 // expires is when the token ends; zero: never.
