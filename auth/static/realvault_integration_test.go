@@ -195,7 +195,7 @@ func TestTokenFile(t *testing.T) {
 	if state := l.State(); state.LoggedIn || state.Static != "a token in "+file {
 		t.Errorf("%+v", state)
 	}
-	second := token(t, v, "3s", true)
+	second := token(t, v, "6s", true)
 	if err := os.WriteFile(file, []byte(second.ClientToken), 0o600); err != nil {
 		t.Fatal(err)
 	}
