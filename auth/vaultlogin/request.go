@@ -22,7 +22,7 @@ func (l *loop) login(ctx context.Context) (*held, error) {
 	}
 	evidence, err := l.attestor.Attest(ctx, l.audience)
 	if err != nil {
-		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) {
+		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrRefused) {
 			err = fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 		}
 		return nil, fmt.Errorf("evidence for %s: %w", l.where(), err)
@@ -30,6 +30,10 @@ func (l *loop) login(ctx context.Context) (*held, error) {
 	if l.identity != evidence.Principal {
 		l.identity = evidence.Principal
 		l.log.Info("identity found", "host", evidence.Principal)
+	}
+	l.noteStatic(evidence)
+	if evidence.Method == auth.TokenMethod {
+		return l.adopt(ctx, evidence)
 	}
 	body := map[string]any{"role": l.role}
 	for name, value := range evidence.Login {
