@@ -92,7 +92,7 @@ func newProvider(t *testing.T, config vaultclient.Config, source auth.TokenSourc
 		t.Fatal(err)
 	}
 	t.Cleanup(client.CloseIdleConnections)
-	return client, vault.New(client, source, now)
+	return client, vault.New(vault.Options{Client: client, Tokens: source, Now: now})
 }
 
 // ServeHTTP lets the Vault of the moment answer.
