@@ -48,7 +48,7 @@ func (p *Provider) Revoke(ctx context.Context, lease secret.Lease) error {
 	}
 	_, err := p.write(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease.ID, "sync": true})
 	if failure, is := errors.AsType[*vaultclient.Failure](err); is && failure.Decided() && errors.Is(err, providers.ErrUnavailable) {
-		_, err = p.write(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease.ID})
+		_, err = p.write(ctx, "sys/leases/revoke", map[string]any{"lease_id": lease.ID, "sync": false})
 	}
 	if err != nil {
 		return p.located(fmt.Errorf("revoking a lease of %s: %w", of(lease), err))

@@ -60,6 +60,9 @@ func checkIssueParams(ref secret.Ref, signing bool) error {
 			return fmt.Errorf("%w: %s: a certificate takes no parameter %q; it takes %s", providers.ErrInvalid, ref.Path, name, strings.Join(allowed, ", "))
 		}
 	}
+	if format := ref.Params.Get("private_key_format"); !slices.Contains([]string{"", "pkcs8", "der"}, format) {
+		return fmt.Errorf("%w: %s: private_key_format is pkcs8, or der for the form of the key's own type, not %q", providers.ErrInvalid, ref.Path, format)
+	}
 	return nil
 }
 

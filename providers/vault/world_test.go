@@ -18,6 +18,9 @@ import (
 	"github.com/quaymaster/quaymaster/providers/vault"
 )
 
+// accessor is that of every token of tokens.
+const accessor = "accessor-of-the-host"
+
 // mark is in every value and is looked for in every error.
 const mark = "s3cr3t"
 
@@ -29,6 +32,8 @@ type tokens struct {
 	refused int   // how often it was told of a refusal
 	fail    error // what Token returns
 	unsure  error // what Refused returns
+
+	superseded map[string]time.Time // by accessor, when it ends
 }
 
 func (s *tokens) Token(context.Context) (auth.Token, error) {
@@ -37,7 +42,7 @@ func (s *tokens) Token(context.Context) (auth.Token, error) {
 	if s.fail != nil {
 		return auth.Token{}, s.fail
 	}
-	return auth.Token{Value: secret.NewValue([]byte(s.list[0]))}, nil
+	return auth.Token{Value: secret.NewValue([]byte(s.list[0])), Accessor: accessor}, nil
 }
 
 func (s *tokens) Refused(_ context.Context, token auth.Token) (retry bool, err error) {
@@ -54,7 +59,10 @@ func (s *tokens) Refused(_ context.Context, token auth.Token) (retry bool, err e
 	return true, nil
 }
 
-func (s *tokens) Superseded(string) (time.Time, bool) { return time.Time{}, false }
+func (s *tokens) Superseded(accessor string) (ends time.Time, superseded bool) {
+	ends, superseded = s.superseded[accessor]
+	return ends, superseded
+}
 
 // world is a stand-in for Vault and a provider that reads from it.
 type world struct {
@@ -167,6 +175,10 @@ func (w *world) fails(ref string, kind error, texts ...string) {
 // no value.
 func checkError(t *testing.T, err, kind error, texts ...string) {
 	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want %v", kind)
+		return
+	}
 	for _, other := range []error{providers.ErrInvalid, providers.ErrNotFound, providers.ErrDenied, providers.ErrUnavailable} {
 		if errors.Is(err, other) != (other == kind) {
 			t.Errorf("is %q: %v, of: %v", other, other != kind, err)
