@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -13,11 +14,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
+	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
+	"github.com/quaymaster/quaymaster/providers/providertest"
 	"github.com/quaymaster/quaymaster/test/realvault"
 )
 
@@ -27,9 +31,10 @@ type wire struct {
 	cloudsim.Faults // by Vault's path, without /v1/
 	vault           *httputil.ReverseProxy
 
-	mu    sync.Mutex
-	reads int // of secrets
-	said  bytes.Buffer
+	reads atomic.Int64 // requests for secrets
+
+	mu   sync.Mutex
+	said bytes.Buffer
 }
 
 // newWire returns the wire to a Vault that speaks TLS, and its address.
@@ -51,10 +56,10 @@ func (w *wire) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	asked, _ := io.ReadAll(r.Body) // a client that went away is not listened to
 	r.Body = io.NopCloser(bytes.NewReader(asked))
-	w.mu.Lock()
-	if !strings.HasPrefix(path, "sys/") && !strings.HasPrefix(path, "kv/metadata/") {
-		w.reads++
+	if isRead(r) {
+		w.reads.Add(1)
 	}
+	w.mu.Lock()
 	w.said.Write(asked)
 	w.mu.Unlock()
 	if !w.Strike(rw, r, path) {
@@ -71,13 +76,6 @@ func (w *wire) hear(response *http.Response) error {
 	return err
 }
 
-// Reads is how many requests there were for secrets.
-func (w *wire) Reads() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.reads
-}
-
 // listen lets r's provider talk over a wire, and returns what is said on it.
 func (r *real) listen() (said func() string) {
 	r.t.Helper()
@@ -87,5 +85,29 @@ func (r *real) listen() (said func() string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		return w.said.String()
+	}
+}
+
+func TestRealVaultConformance(t *testing.T) {
+	r := newReal(t)
+	r.allow(`path "kv/metadata/shop/*" { capabilities = ["read"] }`)
+	for version, mount := range mountOf {
+		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+			providertest.Run(t, func(t *testing.T) *providertest.World {
+				w, address := newWire(t, r.Vault)
+				client, provider := newProvider(t, vaultclient.Config{Address: address}, r.tokens, time.Now)
+				world := conformance(client, provider, version, &w.Faults)
+				world.Put = func(_ *testing.T, name string, fields map[string][]byte) secret.Ref {
+					r.put(mount, "shop/"+name, anything(fields))
+					return secret.Ref{Provider: "vault", Path: mount + "/shop/" + name}
+				}
+				world.Denied = func(*testing.T) secret.Ref {
+					r.put(mount, "other/qm-denied", map[string]any{"password": providertest.Marker})
+					return secret.Ref{Provider: "vault", Path: mount + "/other/qm-denied"}
+				}
+				world.Requests = func() int { return int(w.reads.Load()) }
+				return world
+			})
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,6 +74,7 @@ type world struct {
 	tokens   *tokens
 	provider *vault.Provider
 	now      time.Time
+	reads    atomic.Int64 // requests for secrets
 
 	mu sync.Mutex // guards Vault, which replace changes
 }
@@ -108,6 +110,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	now := w.Vault
 	w.mu.Unlock()
+	if isRead(r) {
+		w.reads.Add(1)
+	}
 	now.ServeHTTP(rw, r)
 }
 
