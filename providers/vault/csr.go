@@ -79,21 +79,21 @@ func newRequest(ref secret.Ref) (request, key []byte, err error) {
 // whatever holds an @ is an e-mail address.
 func newTemplate(ref secret.Ref) (*x509.CertificateRequest, error) {
 	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: ref.Params.Get("common_name")}}
-	for _, name := range list(ref.Params["alt_names"]) {
+	for _, name := range ref.Params["alt_names"] {
 		if strings.Contains(name, "@") {
 			template.EmailAddresses = append(template.EmailAddresses, name)
 		} else {
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	for _, text := range list(ref.Params["ip_sans"]) {
+	for _, text := range ref.Params["ip_sans"] {
 		ip := net.ParseIP(text)
 		if ip == nil {
 			return nil, fmt.Errorf("ip_sans: %q is no IP address", text)
 		}
 		template.IPAddresses = append(template.IPAddresses, ip)
 	}
-	for _, text := range list(ref.Params["uri_sans"]) {
+	for _, text := range ref.Params["uri_sans"] {
 		uri, err := url.Parse(text)
 		if err != nil || uri.Scheme == "" {
 			return nil, fmt.Errorf("uri_sans: %q is no URI", text)
@@ -101,16 +101,4 @@ func newTemplate(ref secret.Ref) (*x509.CertificateRequest, error) {
 		template.URIs = append(template.URIs, uri)
 	}
 	return template, nil
-}
-
-// list takes apart what is given more than once, with commas, or both.
-func list(values []string) (out []string) {
-	for _, value := range values {
-		for item := range strings.SplitSeq(value, ",") {
-			if item = strings.TrimSpace(item); item != "" {
-				out = append(out, item)
-			}
-		}
-	}
-	return out
 }

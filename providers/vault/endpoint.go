@@ -23,8 +23,9 @@ var (
 )
 
 // endpoints says how the paths of an engine are used that begin, below the
-// mount, with a segment: "pki issue" is pki/issue/…. What is not here is used
-// as others says, and as a read of something made for the reader elsewhere.
+// mount, with a segment: "pki issue" is pki/issue/…. What is not here is
+// written to if the ref says so, else read; and what is read there is made for
+// the reader unless others has the engine.
 var endpoints = map[string]endpoint{
 	"pki issue":             {fetch: (*Provider).fetchCertificate, issues: true},
 	"pki sign":              {fetch: (*Provider).fetchCertificate, issues: true},
@@ -54,17 +55,16 @@ func (m mount) endpoint(ref secret.Ref) (endpoint, error) {
 	case "cubbyhole", "system":
 		return endpoint{}, fmt.Errorf("%w: %s: %s holds no secrets for containers", providers.ErrInvalid, ref.Path, m)
 	}
-	e, known := endpoints[m.kind+" "+firstSegment(m, ref)]
 	if m.kind == "identity" && !strings.HasPrefix(m.below(ref), "oidc/token/") {
 		return endpoint{}, fmt.Errorf("%w: %s: of the identity engine only oidc/token/<role> can be read", providers.ErrInvalid, ref.Path)
 	}
-	if known {
+	if e, known := endpoints[m.kind+" "+firstSegment(m, ref)]; known {
 		return e, nil
 	}
 	if ref.Params.Get(methodParam) == "write" {
 		return written, nil
 	}
-	if e, known = others[m.kind]; known {
+	if e, known := others[m.kind]; known {
 		return e, nil
 	}
 	return made, nil

@@ -98,6 +98,9 @@ func TestRealVaultSSH(t *testing.T) {
 	r.issues("vault:ssh/config/ca", false)
 	r.wants("vault:ssh/config/ca", map[string]string{"public_key": ca})
 	r.fails("vault:ssh/issue/none", providers.ErrNotFound, "unknown role: none")
+	check(r.has(sign + "&valid_principals=deploy"))
+	r.fails(sign+"&valid_principals=deploy,root", providers.ErrInvalid, "once for each name")
+	r.fails(sign+"&valid_principals=deploy&valid_principals=root", providers.ErrDenied, "valid_principals")
 	r.fails(sign+"&valid_principals=root", providers.ErrDenied, "valid_principals", "ask for another name")
 }
 

@@ -48,11 +48,11 @@ func TestMountsThatHoldNoSecrets(t *testing.T) {
 		kind error
 		text string
 	}{
-		`{"data":{"path":"m/","type":"cubbyhole"}}`:   {providers.ErrInvalid, `the mount m/ is of type "cubbyhole"`},
-		`{"data":{"path":"m/","type":"identity"}}`:    {providers.ErrInvalid, "of the identity engine only oidc/token/<role> can be read"},
-		`{"data":{"path":"other/","type":"kv"}}`:      {providers.ErrInvalid, "names a mount, not a secret below it"},
-		`{}`:                                          {providers.ErrUnavailable, "is that Vault?"},
-		`{"data":{"path":7,"type":[],"options":"x"}}`: {providers.ErrUnavailable, "is that Vault?"},
+		`{"request_id":"1","data":{"path":"m/","type":"cubbyhole"}}`: {providers.ErrInvalid, `the mount m/ is of type "cubbyhole"`},
+		`{"request_id":"1","data":{"path":"m/","type":"identity"}}`:  {providers.ErrInvalid, "of the identity engine only oidc/token/<role> can be read"},
+		`{"request_id":"1","data":{"path":"other/","type":"kv"}}`:    {providers.ErrInvalid, "names a mount, not a secret below it"},
+		`{}`: {providers.ErrUnavailable, "is that Vault?"},
+		`{"request_id":"1","data":{"path":7,"type":[],"options":"x"}}`: {providers.ErrUnavailable, "is that Vault?"},
 	} {
 		w := newWorld(t)
 		w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: answer})
@@ -65,7 +65,7 @@ func TestMountsThatHoldNoSecrets(t *testing.T) {
 func TestGenericMount(t *testing.T) {
 	w := newWorld(t)
 	w.put("old", "shop/db", "one")
-	w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: `{"data":{"path":"old/","type":"generic","options":null}}`})
+	w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: `{"request_id":"1","data":{"path":"old/","type":"generic","options":null}}`})
 	w.wants("vault:old/shop/db", "one")
 }
 
@@ -79,6 +79,7 @@ func TestFaults(t *testing.T) {
 		"limited":        {vaultsim.RateLimited(7), "Vault limits requests (429)"},
 		"foreign":        {vaultsim.Foreign, "what answered 502 is not Vault's API"},
 		"garbage":        {vaultsim.Garbage, "the answer is cut short"},
+		"another's JSON": {cloudsim.Fault{Status: http.StatusOK, Body: `{"password":"` + mark + `"}`}, "is that Vault?"},
 		"a web page":     {cloudsim.Fault{Status: http.StatusOK, Body: "<html>welcome</html>"}, "the answer is not Vault's"},
 		"another's page": {cloudsim.Fault{Status: http.StatusNotFound, Body: "<html>not here</html>"}, "the answer is not Vault's"},
 		"reset":          {cloudsim.Fault{Reset: true}, "Vault cannot be reached"},

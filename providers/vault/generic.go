@@ -39,7 +39,12 @@ func (p *Provider) fetchWritten(ctx context.Context, _ mount, ref secret.Ref) (s
 	if err != nil {
 		return secret.Secret{}, err
 	}
-	got, err := p.write(ctx, ref.Path, body(params))
+	return p.writeFor(ctx, ref, body(params))
+}
+
+// writeFor writes to ref's path and takes the answer as it is.
+func (p *Provider) writeFor(ctx context.Context, ref secret.Ref, body map[string]any) (secret.Secret, error) {
+	got, err := p.write(ctx, ref.Path, body)
 	if err != nil {
 		return secret.Secret{}, err
 	}
@@ -72,7 +77,7 @@ func body(params url.Values) map[string]any {
 
 // secret is an answer as it is, under its lease when there is one. Without one
 // the field ttl says how long the rest is good for; it is no part of the
-// secret, since it is another at each reading.
+// secret, since it is another at each reading. Google's tokens call it token_ttl.
 func (a answer) secret(ref secret.Ref) (secret.Secret, error) {
 	if a.nothing() || len(a.Data) == 0 {
 		return secret.Secret{}, fmt.Errorf("%w: there is nothing at %s", providers.ErrNotFound, ref.Path)

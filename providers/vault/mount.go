@@ -55,27 +55,27 @@ func (s *mounts) remember(m mount) {
 	s.byPath[m.path] = m
 }
 
-func (s *mounts) forget(m mount) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.byPath, m.path)
-}
-
 // mountOf finds the mount that ref's path lies in, and whether it was
 // remembered from an earlier request.
 func (p *Provider) mountOf(ctx context.Context, ref secret.Ref) (m mount, remembered bool, err error) {
 	if m, remembered = p.mounts.find(ref.Path); remembered {
 		return m, true, nil
 	}
+	m, err = p.lookUp(ctx, ref)
+	return m, false, err
+}
+
+// lookUp asks Vault which mount ref's path lies in, and remembers it.
+func (p *Provider) lookUp(ctx context.Context, ref secret.Ref) (m mount, err error) {
 	if first, _, _ := strings.Cut(ref.Path, "/"); first == "auth" || first == "sys" {
-		return mount{}, false, fmt.Errorf("%w: %s: below %s/ Vault keeps its own workings, not secrets", providers.ErrInvalid, ref.Path, first)
+		return mount{}, fmt.Errorf("%w: %s: below %s/ Vault keeps its own workings, not secrets", providers.ErrInvalid, ref.Path, first)
 	}
 	answer, err := p.read(ctx, lookup+ref.Path, nil)
 	if err != nil {
-		return mount{}, false, err
+		return mount{}, err
 	}
 	if answer.nothing() {
-		return mount{}, false, fmt.Errorf("%w: no secrets engine is mounted at %s", providers.ErrNotFound, ref.Path)
+		return mount{}, fmt.Errorf("%w: no secrets engine is mounted at %s", providers.ErrNotFound, ref.Path)
 	}
 	m.path, _ = answer.Data["path"].(string)
 	m.kind, _ = answer.Data["type"].(string)
@@ -88,13 +88,13 @@ func (p *Provider) mountOf(ctx context.Context, ref secret.Ref) (m mount, rememb
 		m.version = "1"
 	}
 	if m.path == "" {
-		return mount{}, false, fmt.Errorf("%w: which mount %s lies in is not what was answered: is that Vault?", providers.ErrUnavailable, ref.Path)
+		return mount{}, fmt.Errorf("%w: which mount %s lies in is not what was answered: is that Vault?", providers.ErrUnavailable, ref.Path)
 	}
 	if !strings.HasPrefix(ref.Path, m.path) {
-		return mount{}, false, fmt.Errorf("%w: %s names a mount, not a secret below it", providers.ErrInvalid, ref.Path)
+		return mount{}, fmt.Errorf("%w: %s names a mount, not a secret below it", providers.ErrInvalid, ref.Path)
 	}
 	p.mounts.remember(m)
-	return m, false, nil
+	return m, nil
 }
 
 // lookup is where Vault tells which mount a path lies in, to whoever may do

@@ -59,9 +59,25 @@ func checkIssueParams(ref secret.Ref, signing bool) error {
 		if !slices.Contains(allowed, name) {
 			return fmt.Errorf("%w: %s: a certificate takes no parameter %q; it takes %s", providers.ErrInvalid, ref.Path, name, strings.Join(allowed, ", "))
 		}
+		if err := oneByOne(ref, name); err != nil {
+			return err
+		}
 	}
 	if format := ref.Params.Get("private_key_format"); !slices.Contains([]string{"", "pkcs8", "der"}, format) {
 		return fmt.Errorf("%w: %s: private_key_format is pkcs8, or der for the form of the key's own type, not %q", providers.ErrInvalid, ref.Path, format)
+	}
+	return nil
+}
+
+// oneByOne refuses a parameter that holds several names with commas between
+// them. A grant that allows alt_names=*.shop.internal is matched with each
+// value, and must not be taken to allow "bank.internal,a.shop.internal".
+func oneByOne(ref secret.Ref, name string) error {
+	for _, value := range ref.Params[name] {
+		if strings.Contains(value, ",") {
+			return fmt.Errorf("%w: %s: %s=%s: write the parameter once for each name, as in %s=a&%s=b, so that a grant can tell them apart",
+				providers.ErrInvalid, ref.Path, name, value, name, name)
+		}
 	}
 	return nil
 }

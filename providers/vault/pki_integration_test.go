@@ -81,7 +81,7 @@ func verified(t *testing.T, found secret.Secret, ca string, names ...string) *x5
 
 func TestRealVaultIssuesCertificates(t *testing.T) {
 	r, ca := newPKI(t)
-	const ref = "vault:pki/issue/web?common_name=timeline.prod.internal&alt_names=a.prod.internal,b.prod.internal&alt_names=c.prod.internal&ip_sans=127.0.0.1&uri_sans=spiffe://prod/timeline&ttl=2h"
+	const ref = "vault:pki/issue/web?common_name=timeline.prod.internal&alt_names=a.prod.internal&alt_names=b.prod.internal&alt_names=c.prod.internal&ip_sans=127.0.0.1&uri_sans=spiffe://prod/timeline&ttl=2h"
 	r.issues(ref, true)
 	found := r.has(ref)
 	leaf := verified(t, found, ca, "timeline.prod.internal", "a.prod.internal", "b.prod.internal", "c.prod.internal", "127.0.0.1")
@@ -137,27 +137,28 @@ func TestRealVaultRefusesCertificates(t *testing.T) {
 		kind  error
 		texts []string
 	}{
-		"vault:pki/issue/web?common_name=shop.example":                         {providers.ErrDenied, []string{"common name shop.example not allowed by this role", "allowed_domains"}},
-		"vault:pki/sign/web?common_name=shop.example":                          {providers.ErrDenied, []string{"common name shop.example not allowed by this role"}},
-		"vault:pki/sign/web?common_name=a.prod.internal&alt_names=x.example":   {providers.ErrDenied, []string{"subject alternate name x.example not allowed"}},
-		"vault:pki/issue/web?common_name=a.prod.internal&uri_sans=http://x":    {providers.ErrDenied, []string{"URI Subject Alternative Names", "allowed_uri_sans"}},
-		"vault:pki/issue/none?common_name=a.prod.internal":                     {providers.ErrNotFound, []string{"unknown role: none"}},
-		"vault:pki/issue/closed?common_name=a.prod.internal":                   {providers.ErrDenied, []string{`path "pki/issue/closed" { capabilities = ["update"] }`}},
-		"vault:pki/issue/long?common_name=a.prod.internal&ttl=8760h":           {providers.ErrDenied, []string{"beyond the expiration of the CA", "shorter ttl"}},
-		"vault:pki/issue/web?ttl=1h":                                           {providers.ErrInvalid, []string{"common_name"}},
-		"vault:pki/issue/web?common_name=a.prod.internal&ttl=soon":             {providers.ErrInvalid, []string{"ttl"}},
-		"vault:pki/issue/any?common_name=a.prod.internal":                      {providers.ErrInvalid, []string{`"any" not allowed for issuing`}},
-		"vault:pki/sign/web?common_name=a.prod.internal&key_type=rsa":          {providers.ErrInvalid, []string{"role requires keys of type ec", "set key_type"}},
-		"vault:pki/sign/web?common_name=a.prod.internal&key_type=dsa":          {providers.ErrInvalid, []string{`"dsa"`, "ed25519"}},
-		"vault:pki/sign/web?common_name=a.prod.internal&ip_sans=localhost":     {providers.ErrInvalid, []string{`"localhost" is no IP address`}},
-		"vault:pki/sign/web?common_name=a.prod.internal&alt_names=pässe.x":     {providers.ErrInvalid, []string{"cannot stand in a certificate"}},
-		"vault:pki/issue/web?commonname=a.prod.internal":                       {providers.ErrInvalid, []string{`no parameter "commonname"`, "common_name"}},
-		"vault:pki/sign/web?common_name=a.prod.internal&csr=x":                 {providers.ErrInvalid, []string{`no parameter "csr"`}},
-		"vault:pki/issue/web?common_name=a.prod.internal@2":                    {providers.ErrInvalid, []string{"keeps no versions: leave out @2"}},
-		"vault:pki/issue/web?common_name=a.prod.internal&format=der":           {providers.ErrInvalid, []string{`no parameter "format"`}},
-		"vault:pki/issue?common_name=a.prod.internal":                          {providers.ErrDenied, []string{`path "pki/issue"`}},
-		"vault:pki/sign-verbatim/web?common_name=shop.example&method=write":    {providers.ErrDenied, []string{`path "pki/sign-verbatim/web"`}},
-		"vault:pki/issue/web?common_name=a.prod.internal&private_key_format=x": {providers.ErrInvalid, []string{"private_key_format"}},
+		"vault:pki/issue/web?common_name=shop.example":                                              {providers.ErrDenied, []string{"common name shop.example not allowed by this role", "allowed_domains"}},
+		"vault:pki/sign/web?common_name=shop.example":                                               {providers.ErrDenied, []string{"common name shop.example not allowed by this role"}},
+		"vault:pki/sign/web?common_name=a.prod.internal&alt_names=x.example":                        {providers.ErrDenied, []string{"subject alternate name x.example not allowed"}},
+		"vault:pki/issue/web?common_name=a.prod.internal&uri_sans=http://x":                         {providers.ErrDenied, []string{"URI Subject Alternative Names", "allowed_uri_sans"}},
+		"vault:pki/issue/none?common_name=a.prod.internal":                                          {providers.ErrNotFound, []string{"unknown role: none"}},
+		"vault:pki/issue/closed?common_name=a.prod.internal":                                        {providers.ErrDenied, []string{`path "pki/issue/closed" { capabilities = ["update"] }`}},
+		"vault:pki/issue/long?common_name=a.prod.internal&ttl=8760h":                                {providers.ErrDenied, []string{"beyond the expiration of the CA", "shorter ttl"}},
+		"vault:pki/issue/web?ttl=1h":                                                                {providers.ErrInvalid, []string{"common_name"}},
+		"vault:pki/issue/web?common_name=a.prod.internal&ttl=soon":                                  {providers.ErrInvalid, []string{"ttl"}},
+		"vault:pki/issue/any?common_name=a.prod.internal":                                           {providers.ErrInvalid, []string{`"any" not allowed for issuing`}},
+		"vault:pki/sign/web?common_name=a.prod.internal&key_type=rsa":                               {providers.ErrInvalid, []string{"role requires keys of type ec", "set key_type"}},
+		"vault:pki/sign/web?common_name=a.prod.internal&key_type=dsa":                               {providers.ErrInvalid, []string{`"dsa"`, "ed25519"}},
+		"vault:pki/sign/web?common_name=a.prod.internal&ip_sans=localhost":                          {providers.ErrInvalid, []string{`"localhost" is no IP address`}},
+		"vault:pki/sign/web?common_name=a.prod.internal&alt_names=pässe.x":                          {providers.ErrInvalid, []string{"cannot stand in a certificate"}},
+		"vault:pki/issue/web?common_name=a.prod.internal&alt_names=x.prod.internal,y.prod.internal": {providers.ErrInvalid, []string{"once for each name", "alt_names=a&alt_names=b"}},
+		"vault:pki/issue/web?commonname=a.prod.internal":                                            {providers.ErrInvalid, []string{`no parameter "commonname"`, "common_name"}},
+		"vault:pki/sign/web?common_name=a.prod.internal&csr=x":                                      {providers.ErrInvalid, []string{`no parameter "csr"`}},
+		"vault:pki/issue/web?common_name=a.prod.internal@2":                                         {providers.ErrInvalid, []string{"keeps no versions: leave out @2"}},
+		"vault:pki/issue/web?common_name=a.prod.internal&format=der":                                {providers.ErrInvalid, []string{`no parameter "format"`}},
+		"vault:pki/issue?common_name=a.prod.internal":                                               {providers.ErrDenied, []string{`path "pki/issue"`}},
+		"vault:pki/sign-verbatim/web?common_name=shop.example&method=write":                         {providers.ErrDenied, []string{`path "pki/sign-verbatim/web"`}},
+		"vault:pki/issue/web?common_name=a.prod.internal&private_key_format=x":                      {providers.ErrInvalid, []string{"private_key_format"}},
 	} {
 		r.fails(ref, want.kind, want.texts...)
 	}

@@ -72,8 +72,15 @@ func (p *Provider) do(ctx context.Context, r request) (answer, error) {
 	if failure != nil {
 		return answer{}, refused(r, failure)
 	}
+	if foreign(got.Secret) {
+		return answer{}, fmt.Errorf("%w: %s %s: the answer is not one of Vault's: is that Vault?", providers.ErrUnavailable, r.verb, r.path)
+	}
 	return got, nil
 }
+
+// foreign reports whether an answer is JSON of somebody else, which the api
+// package takes for the fields of a secret. Vault numbers its answers.
+func foreign(got *api.Secret) bool { return got != nil && got.RequestID == "" }
 
 func (p *Provider) attempt(ctx context.Context, token auth.Token, r request) (answer, *vaultclient.Failure) {
 	asked := p.now()

@@ -3,6 +3,7 @@ package vault
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -11,11 +12,25 @@ import (
 	"github.com/quaymaster/quaymaster/providers"
 )
 
+// principals is the parameter for the users (or hosts) of a certificate.
+const principals = "valid_principals"
+
 // fetchSSH has an SSH key signed (ssh/sign, whose parameter public_key is the
 // key) or a signed one made (ssh/issue). The certificate has no lease, but an
 // end of its own.
-func (p *Provider) fetchSSH(ctx context.Context, m mount, ref secret.Ref) (secret.Secret, error) {
-	found, err := p.fetchWritten(ctx, m, ref)
+func (p *Provider) fetchSSH(ctx context.Context, _ mount, ref secret.Ref) (secret.Secret, error) {
+	if err := oneByOne(ref, principals); err != nil {
+		return secret.Secret{}, err
+	}
+	params, err := engineParams(ref, "write")
+	if err != nil {
+		return secret.Secret{}, err
+	}
+	asks := body(params)
+	if users := params[principals]; len(users) > 0 {
+		asks[principals] = strings.Join(users, ",") // how Vault takes a list here
+	}
+	found, err := p.writeFor(ctx, ref, asks)
 	if err != nil {
 		return secret.Secret{}, err
 	}

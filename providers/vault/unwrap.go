@@ -105,6 +105,9 @@ func closed(ref secret.Ref, failure *vaultclient.Failure, before time.Time) erro
 // unwrapped is the answer that was wrapped. Its lease hangs on the token of
 // whoever wrapped it, which nobody names.
 func unwrapped(ref secret.Ref, got *api.Secret, asked time.Time) (secret.Secret, error) {
+	if foreign(got) {
+		return secret.Secret{}, fmt.Errorf("%w: unwrapping what is kept at %s: the answer is not one of Vault's: is that Vault?", providers.ErrUnavailable, ref.Path)
+	}
 	if got != nil && got.Auth != nil {
 		return secret.Secret{}, fmt.Errorf("%w: what was wrapped at %s is a login to Vault, not a secret for a container", providers.ErrInvalid, ref.Path)
 	}

@@ -106,12 +106,11 @@ func (p *Provider) fetch(ctx context.Context, ref secret.Ref) (secret.Secret, er
 	}
 	// The mount may have been replaced by one of another kind or version, whose
 	// paths are others: then this one is not there, or no policy allows it.
-	p.mounts.forget(m)
-	now, _, lookupErr := p.mountOf(ctx, ref)
-	if lookupErr != nil {
-		return secret.Secret{}, lookupErr
-	}
-	if now == m {
+	now, lookupErr := p.lookUp(ctx, ref)
+	switch {
+	case errors.Is(lookupErr, providers.ErrUnavailable), lookupErr != nil && errors.Is(err, providers.ErrNotFound):
+		return secret.Secret{}, lookupErr // nothing is there only if there is a mount to be asked
+	case lookupErr != nil || now == m:
 		return secret.Secret{}, err
 	}
 	return p.from(ctx, now, ref)
