@@ -59,6 +59,9 @@ func TestRealVaultDatabaseLogin(t *testing.T) {
 	if texts(one)["username"] == texts(two)["username"] {
 		t.Error("two reads gave one login")
 	}
+	if n := r.requests("database/creds/shop-ro"); n != 2 {
+		t.Errorf("two logins took %d requests, each of which makes one", n)
+	}
 	if names := one.Names(); !slices.Equal(names, []string{"password", "username"}) {
 		t.Errorf("fields %q", names)
 	}
