@@ -17,7 +17,11 @@ have nsenter || need+=(util-linux)
 have gcc || need+=(gcc)
 [ -e /usr/share/doc/ca-certificates ] || need+=(ca-certificates)
 if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
-if [ "$for_what" = test ] && [ ! -e /usr/include/stdio.h ]; then need+=(libc6-dev); fi # the race detector is linked with cgo
+if [ "$for_what" = test ]; then
+	[ -e /usr/include/stdio.h ] || need+=(libc6-dev) # the race detector is linked with cgo
+	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
+	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
+fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
 echo "setup: installing ${need[*]}" >&2
@@ -28,4 +32,10 @@ if ! have apt-get; then
 	exit 1
 fi
 "${root[@]}" apt-get update -qq
+# Debian's PostgreSQL makes a cluster when it is installed, and starts it. Tests
+# make their own, and leave no service behind.
+clusters=/etc/postgresql-common/createcluster.d
+"${root[@]}" mkdir -p "$clusters"
+echo 'create_main_cluster = off' | "${root[@]}" tee "$clusters/quaymaster-tests.conf" >/dev/null
+trap '"${root[@]}" rm -f "$clusters/quaymaster-tests.conf"' EXIT
 "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null

@@ -13,8 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -87,9 +85,9 @@ func serverEnv() []string {
 
 // listen chooses an address, writes the configuration and makes the client.
 func (v *Vault) listen(useTLS bool) error {
-	address, err := freeAddress()
+	address, err := daemon.FreeAddress()
 	if err != nil {
-		return err
+		return fmt.Errorf("choose an address for Vault: %w", err)
 	}
 	scheme, listener := "http", "tls_disable = true"
 	v.transport = &http.Transport{Proxy: nil}
@@ -260,22 +258,4 @@ func (v *Vault) Remove(ctx context.Context) error {
 		stopped = v.Stop(ctx)
 	}
 	return errors.Join(stopped, os.RemoveAll(v.dir))
-}
-
-// freeAddress is a loopback address on which nobody listened a moment ago.
-// Vault cannot tell which port it got for port 0, and needs the same one again
-// after a restart; so the port is below the range from which Linux takes ports
-// for those who do not choose (32768 and up).
-func freeAddress() (string, error) {
-	var last error
-	for range 20 {
-		address := fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12768))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			last = err
-			continue
-		}
-		return address, l.Close()
-	}
-	return "", fmt.Errorf("find a free port for Vault: %w", last)
 }
