@@ -18,6 +18,10 @@ have gcc || need+=(gcc)
 [ -e /usr/share/doc/ca-certificates ] || need+=(ca-certificates)
 if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
 if [ "$for_what" = test ] && [ ! -e /usr/include/stdio.h ]; then need+=(libc6-dev); fi # the race detector is linked with cgo
+if [ "$for_what" = test ]; then # what opens the keystores that are made
+	have keytool || need+=(default-jre-headless)
+	have openssl || need+=(openssl)
+fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
 echo "setup: installing ${need[*]}" >&2
