@@ -33,8 +33,10 @@ func (p program) execute(name string, f fields, lookup func(secret.Ref) (secret.
 	if err != nil {
 		return nil, fmt.Errorf("template: %s: it cannot be run", name)
 	}
+	running := &run{left: maxWork, lookup: lookup}
+	bound.Funcs(running.functions()).Funcs(template.FuncMap{functionStep: running.step})
 	var out output
-	if err := protect(bound.Funcs((&run{left: maxWork, lookup: lookup}).functions()), &out, dot); err != nil {
+	if err := protect(bound, &out, dot); err != nil {
 		out.err = describe(name, err, f)
 	}
 	return out.done()

@@ -4,20 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/pem"
-	"fmt"
-	"regexp"
 	"strings"
 	"text/template"
 	"unicode/utf8"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
-
-// maxFormat bounds the format of printf, and wideNumber are the widths and
-// precisions that are refused in it.
-const maxFormat = 4096
-
-var wideNumber = regexp.MustCompile(`[0-9]{4,}`)
 
 // run is one execution of a template: what it may still do, and where its
 // further secrets come from.
@@ -28,10 +20,11 @@ type run struct {
 
 // functions are all that a template has beside comparisons and logic. Those of
 // text/template that make text are replaced, so that what they make is counted.
+// A step is not among them: only the compiler writes one.
 func (r *run) functions() template.FuncMap {
 	return template.FuncMap{
-		functionStep: r.step, functionSecret: r.secret,
-		"json": r.json, "b64": r.b64, "b64dec": r.b64dec,
+		functionSecret: r.secret,
+		"json":         r.json, "b64": r.b64, "b64dec": r.b64dec,
 		"pem": r.pem, "certs": r.certs, "key": r.key,
 		"sh": r.sh, "dotenv": r.dotenv,
 		"upper":  func(s string) (string, error) { return r.made(strings.ToUpper(s)) },
@@ -207,66 +200,4 @@ func byDefault(instead, value string) string {
 		return instead
 	}
 	return value
-}
-
-func (r *run) print(args ...any) (string, error) {
-	if err := r.spend(size(args)); err != nil {
-		return "", err
-	}
-	return fmt.Sprint(args...), nil
-}
-
-func (r *run) println(args ...any) (string, error) {
-	if err := r.spend(size(args)); err != nil {
-		return "", err
-	}
-	return fmt.Sprintln(args...), nil
-}
-
-// printf is fmt's. What it could make at most is counted: each verb may print
-// the largest argument in hex, or as wide as three digits say.
-func (r *run) printf(format string, args ...any) (string, error) {
-	switch wide := wideNumber.FindString(format[:min(len(format), maxFormat)]); {
-	case len(format) > maxFormat:
-		return "", fail("printf: the format has more than %d bytes", maxFormat)
-	case strings.Contains(format, "*"):
-		return "", fail("printf: write widths out: * is not known here")
-	case wide != "":
-		return "", fail("printf: %s is too large a number", wide)
-	}
-	widest := 1000
-	for _, arg := range args {
-		widest = max(widest, 4*size([]any{arg}))
-	}
-	if err := r.spend(len(format) + strings.Count(format, "%")*widest); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf(format, args...), nil
-}
-
-// escape wraps one of text/template's escapers, which make at most six bytes
-// of one.
-func (r *run) escape(escaper func(...any) string) func(...any) (string, error) {
-	return func(args ...any) (string, error) {
-		if err := r.spend(6 * size(args)); err != nil {
-			return "", err
-		}
-		return escaper(args...), nil
-	}
-}
-
-// size is about how many bytes printing args makes.
-func size(args []any) (n int) {
-	for _, arg := range args {
-		n += 32 // a number, a separator
-		switch v := arg.(type) {
-		case string:
-			n += len(v)
-		case map[string]string:
-			for name, value := range v {
-				n += len(name) + len(value) + 2
-			}
-		}
-	}
-	return n
 }

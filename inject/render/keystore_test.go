@@ -60,7 +60,9 @@ func checkPKCS12(t *testing.T, got map[string]string, password string, made issu
 	if err != nil || !leaf.Equal(made.leaf) || !slices.EqualFunc(chain, authorities, (*x509.Certificate).Equal) {
 		t.Errorf("keystore: %v", err)
 	}
-	if !made.key.(interface{ Equal(x crypto.PrivateKey) bool }).Equal(key) {
+	if !made.key.(interface {
+		Equal(x crypto.PrivateKey) bool
+	}).Equal(key) {
 		t.Error("keystore: another key")
 	}
 	trusted, err := pkcs12.DecodeTrustStore([]byte(got["Timeline/truststore.p12"]), password)
