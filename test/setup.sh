@@ -21,6 +21,8 @@ if [ "$for_what" = test ]; then
 	[ -e /usr/include/stdio.h ] || need+=(libc6-dev) # the race detector is linked with cgo
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
+	have keytool || need+=(default-jre-headless) # opens the keystores that are made
+	have openssl || need+=(openssl)
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
