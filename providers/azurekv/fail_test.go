@@ -194,20 +194,10 @@ func TestNetwork(t *testing.T) {
 	w.options.Connection.Authorities = nil
 	w.provider = w.open(w.options)
 	w.fails("azure:shop-kv/one", providers.ErrUnavailable, "shows a certificate that is not to be trusted", "unknown authority")
-	closed, err := cloudsim.Start(http.NotFoundHandler(), cloudsim.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	w.options.Connection.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, strings.TrimPrefix(closed.URL(), "http://"))
-	}
+	w.options.Connection.Dial = to(closed(t))
 	w.provider = w.open(w.options)
 	w.fails("azure:shop-kv/one", providers.ErrUnavailable, host+" cannot be reached", "connection refused")
-	plain := strings.TrimPrefix(serve(t, http.NotFoundHandler(), cloudsim.Options{}), "http://")
-	w.options.Connection.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, plain)
-	}
+	w.options.Connection.Dial = to(serve(t, http.NotFoundHandler(), cloudsim.Options{}))
 	w.provider = w.open(w.options)
 	w.fails("azure:shop-kv/one", providers.ErrUnavailable, host+" cannot be reached", "does not speak HTTPS")
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type world struct {
 	options  azurekv.Options
 	provider *azurekv.Provider
 	now      time.Time
+	refuses  atomic.Bool // nobody listens where the vaults are
 }
 
 func newWorld(t *testing.T) *world { return newWorldIn(t, "AzurePublicCloud") }
@@ -57,7 +59,7 @@ func newWorldIn(t *testing.T, environment string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.options = azurekv.Options{Credential: credential, FindDNSSuffix: credential.KeyVaults, Connection: connect(t, w.cloud),
+	w.options = azurekv.Options{Credential: credential, FindDNSSuffix: credential.KeyVaults, Connection: w.connect(),
 		Now: func() time.Time { return w.now }}
 	w.provider = w.open(w.options)
 	return w
@@ -82,19 +84,42 @@ func (w *world) open(o azurekv.Options) *azurekv.Provider {
 	return provider
 }
 
-// connect leads every host to a server of handler that has their certificate.
-func connect(t *testing.T, handler http.Handler) azurekv.Connection {
-	t.Helper()
+// connect leads every host to the cloud, which has their certificate.
+func (w *world) connect() azurekv.Connection {
+	w.t.Helper()
 	authority, err := cloudsim.NewAuthority()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(authority.PEM())
-	address := strings.TrimPrefix(serve(t, handler, cloudsim.Options{Authority: authority, Names: azuresim.Hosts}), "https://")
-	return azurekv.Connection{Authorities: trusted, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, address)
+	open := to(serve(w.t, w.cloud, cloudsim.Options{Authority: authority, Names: azuresim.Hosts}))
+	refusing := to(closed(w.t))
+	return azurekv.Connection{Authorities: trusted, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if w.refuses.Load() {
+			return refusing(ctx, network, address)
+		}
+		return open(ctx, network, address)
 	}}
+}
+
+// to dials one server, whatever the address.
+func to(url string) func(ctx context.Context, network, _ string) (net.Conn, error) {
+	_, address, _ := strings.Cut(url, "://")
+	return func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, address)
+	}
+}
+
+// closed is where a server has been.
+func closed(t *testing.T) (url string) {
+	t.Helper()
+	server, err := cloudsim.Start(http.NotFoundHandler(), cloudsim.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	return server.URL()
 }
 
 func serve(t *testing.T, handler http.Handler, o cloudsim.Options) (url string) {
