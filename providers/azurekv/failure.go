@@ -30,7 +30,7 @@ func explain(ctx context.Context, n name, err error) error {
 		return noToken(err)
 	}
 	if answer, isAnswer := errors.AsType[*azcore.ResponseError](err); isAnswer {
-		decision, text := refused(n, read(answer))
+		text, decision := refused(n, read(answer))
 		return fmt.Errorf("%w: %s", decision, text)
 	}
 	if ctx.Err() != nil {
@@ -127,28 +127,28 @@ func read(answer *azcore.ResponseError) said {
 }
 
 // refused is what an answer means.
-func refused(n name, s said) (decision error, text string) {
+func refused(n name, s said) (text string, decision error) {
 	switch {
 	case s.status == http.StatusTooManyRequests:
 		text = n.host() + " limits requests (429)"
 		if s.retryAfter != "" {
 			text += ", and asks to wait " + s.retryAfter + " s"
 		}
-		return providers.ErrUnavailable, text
+		return text, providers.ErrUnavailable
 	case s.status >= http.StatusInternalServerError:
-		return providers.ErrUnavailable, fmt.Sprintf("%s failed (%d)", n.host(), s.status)
+		return fmt.Sprintf("%s failed (%d)", n.host(), s.status), providers.ErrUnavailable
 	case !s.isAnswer:
-		return providers.ErrUnavailable, fmt.Sprintf("%s: %v (%d)", n.host(), errNotKeyVault, s.status)
+		return fmt.Sprintf("%s: %v (%d)", n.host(), errNotKeyVault, s.status), providers.ErrUnavailable
 	case s.status == http.StatusUnauthorized:
-		return providers.ErrDenied, unauthorized(n, s)
+		return unauthorized(n, s), providers.ErrDenied
 	case s.status == http.StatusForbidden:
-		return providers.ErrDenied, forbidden(n, s)
+		return forbidden(n, s), providers.ErrDenied
 	case s.status == http.StatusNotFound:
-		return providers.ErrNotFound, missing(n)
+		return missing(n), providers.ErrNotFound
 	case s.status == http.StatusBadRequest:
-		return providers.ErrInvalid, fmt.Sprintf("%s does not accept the request (400, %s)", n.host(), s.code)
+		return fmt.Sprintf("%s does not accept the request (400, %s)", n.host(), s.code), providers.ErrInvalid
 	}
-	return providers.ErrUnavailable, fmt.Sprintf("%s answers %d (%s)", n.host(), s.status, s.code)
+	return fmt.Sprintf("%s answers %d (%s)", n.host(), s.status, s.code), providers.ErrUnavailable
 }
 
 func missing(n name) string {

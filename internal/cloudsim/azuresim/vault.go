@@ -8,14 +8,6 @@ import (
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 )
 
-// Where the vaults of each cloud are, below which each has a name ("About
-// keys, secrets, and certificates: DNS suffixes for base URL").
-const (
-	PublicVaults     = "vault.azure.net"
-	GovernmentVaults = "vault.usgovcloudapi.net"
-	ChinaVaults      = "vault.azure.cn"
-)
-
 // VaultRead is the operation under which a Cloud counts the requests that a
 // vault was sent, other than those that it answers with its challenge.
 const VaultRead = "read a secret"
@@ -66,9 +58,9 @@ const (
 	Private            // there is no public access, and the host has no private endpoint
 )
 
-// AddVault creates a vault below suffix; empty: of the public cloud.
+// AddVault creates a vault below suffix; empty: where its cloud has them.
 func (t *Tenant) AddVault(name, suffix string) *Vault {
-	v := &Vault{tenant: t, name: name, suffix: cmp.Or(suffix, PublicVaults),
+	v := &Vault{tenant: t, name: name, suffix: cmp.Or(suffix, t.cloud.place.vaults),
 		secrets: map[string][]storedSecret{}, grants: map[string]map[string]bool{}}
 	t.cloud.mu.Lock()
 	defer t.cloud.mu.Unlock()

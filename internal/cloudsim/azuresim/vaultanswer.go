@@ -27,7 +27,7 @@ func (v *Vault) serve(w http.ResponseWriter, r *http.Request) {
 	found, refusal := v.read(r)
 	if refusal != nil {
 		if refusal.status == http.StatusUnauthorized {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="https://%s"`, entraHost, v.tenant.id, v.suffix))
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="https://%s"`, v.tenant.cloud.place.entra, v.tenant.id, v.suffix))
 		}
 		refusal.write(w)
 		return
