@@ -129,8 +129,8 @@ func (c *Credential) ask(ctx context.Context, scope string, anew bool, a *asking
 		held.retry = now.Add(againAfter)
 		c.held[scope] = held
 		found, err = held.identity, nil
-	default:
-		a.givenUp = ctx.Err() != nil
+	case ctx.Err() != nil:
+		a.givenUp, err = true, fmt.Errorf("%w: %w", err, ctx.Err())
 	}
 	a.found, a.err = found, err
 	delete(c.asking, scope)

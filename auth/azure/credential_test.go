@@ -173,7 +173,9 @@ func TestCredentialIsSharedByThoseWhoWait(t *testing.T) {
 	leave()
 	wantError(t, (<-impatient).err, auth.ErrUnavailable, "waiting for a token of the managed identity: context canceled")
 	giveUp()
-	wantError(t, (<-first).err, auth.ErrUnavailable, "given up")
+	gaveUp := (<-first).err
+	wantError(t, gaveUp, auth.ErrUnavailable, "given up")
+	wantError(t, gaveUp, context.Canceled)
 	d.open <- struct{}{}
 	<-d.arrived // another has asked
 	d.open <- struct{}{}

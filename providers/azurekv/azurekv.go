@@ -119,7 +119,7 @@ func (p *Provider) read(ctx context.Context, n name) (secret.Secret, error) {
 	if err != nil {
 		return secret.Secret{}, explain(ctx, n, err)
 	}
-	if answer.Value == nil || answer.ID == nil {
+	if answer.Value == nil || answer.ID == nil || !version.MatchString(answer.ID.Version()) {
 		return secret.Secret{}, explain(ctx, n, errNotKeyVault)
 	}
 	if err := usable(answer.Attributes, p.now()); err != nil {

@@ -72,12 +72,12 @@ func TestRequests(t *testing.T) {
 }
 
 func TestClouds(t *testing.T) {
-	for environment, suffix := range map[string]string{
-		"AzurePublicCloud": azuresim.PublicVaults, "AzureUSGovernmentCloud": azuresim.GovernmentVaults, "AzureChinaCloud": azuresim.ChinaVaults,
+	for cloud, suffix := range map[string]string{
+		azuresim.Public: azuresim.PublicVaults, azuresim.Government: azuresim.GovernmentVaults, azuresim.China: azuresim.ChinaVaults,
 	} {
-		t.Run(environment, func(t *testing.T) {
-			w := newWorldIn(t, environment)
-			w.addVault(w.tenant, "own-kv", suffix).Put("one", azuresim.VaultSecret{Value: suffix})
+		t.Run(cloud, func(t *testing.T) {
+			w := newWorldIn(t, cloud)
+			w.addVault(w.tenant, "own-kv", "").Put("one", azuresim.VaultSecret{Value: suffix})
 			w.wants("azure:own-kv/one", map[string]string{"value": suffix})
 			w.wants("azure:own-kv."+suffix+"/one", map[string]string{"value": suffix})
 			w.options.DNSSuffix = azuresim.ChinaVaults
@@ -92,8 +92,8 @@ func TestClouds(t *testing.T) {
 
 // Without anybody to ask, the public cloud is meant.
 func TestDefaults(t *testing.T) {
-	w := newWorldIn(t, "AzureChinaCloud")
-	w.put("one", "1")
+	w := newWorldIn(t, azuresim.China)
+	w.addVault(w.tenant, "shop-kv", azuresim.PublicVaults).Put("one", azuresim.VaultSecret{Value: mark + "1"})
 	w.options.FindDNSSuffix, w.options.Now = nil, nil
 	w.provider = w.open(w.options)
 	if found := w.wants("azure:shop-kv/one", map[string]string{"value": mark + "1"}); found.Lease.IssuedAt.IsZero() {

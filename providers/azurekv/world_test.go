@@ -42,18 +42,18 @@ type world struct {
 	refuses  atomic.Bool // nobody listens where the vaults are
 }
 
-func newWorld(t *testing.T) *world { return newWorldIn(t, "AzurePublicCloud") }
+func newWorld(t *testing.T) *world { return newWorldIn(t, azuresim.Public) }
 
-func newWorldIn(t *testing.T, environment string) *world {
+func newWorldIn(t *testing.T, cloud string) *world {
 	t.Helper()
 	w := &world{t: t, now: time.Now()}
 	var err error
-	if w.cloud, err = azuresim.NewCloud(cloudsim.NewEnvironment(nil, nil)); err != nil {
+	if w.cloud, err = azuresim.NewCloudCalled(cloud, cloudsim.NewEnvironment(nil, nil)); err != nil {
 		t.Fatal(err)
 	}
 	w.tenant = w.cloud.AddTenant(tenantID)
 	w.machine = w.tenant.AddMachine(azuresim.Machine{Subscription: subscription, ResourceGroup: "shop", Name: "web-1",
-		Location: "westeurope", Environment: environment, SystemAssigned: true})
+		Location: "westeurope", SystemAssigned: true})
 	w.vault = w.addVault(w.tenant, "shop-kv", "")
 	credential, err := azure.HostCredential(azure.Options{Endpoint: serve(t, w.machine, cloudsim.Options{})})
 	if err != nil {
