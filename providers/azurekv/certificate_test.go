@@ -117,7 +117,7 @@ func TestCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	web, byRSA, byEd := issue(t, "web", ec(t), &ca.middle), issue(t, "rsa", rsaKey, &ca.middle), issue(t, "ed", edKey, &ca.middle)
-	alone := issue(t, "alone", ec(t), nil)
+	alone, impostor := issue(t, "alone", ec(t), nil), issue(t, "middle", ec(t), &ca.root) // who has the name and not the key
 	ecDER, err := x509.MarshalECPrivateKey(web.key.(*ecdsa.PrivateKey))
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +142,7 @@ func TestCertificates(t *testing.T) {
 		"pfx-open":        {pfxType, pfx(t, pkcs12.Passwordless, "", web, ca.middle, ca.root), whole(web)},
 		"pfx-unordered":   {pfxType, pfx(t, pkcs12.Modern, "", issued{ca.root.Certificate, web.key}, ca.middle, web), whole(web)},
 		"pfx-stranger":    {pfxType, pfx(t, pkcs12.Modern, "", web, ca.other, ca.root, ca.middle), with(whole(web), "ca_chain", certificates(ca.middle, ca.root, ca.other))},
+		"pfx-impostor":    {pfxType, pfx(t, pkcs12.Modern, "", web, impostor, ca.middle, ca.root), with(whole(web), "ca_chain", certificates(ca.middle, ca.root, impostor))},
 		"pfx-alone":       {pfxType, pfx(t, pkcs12.Modern, "", alone), map[string]string{"certificate": certificates(alone), "private_key": pkcs8(t, alone.key)}},
 		"pfx-without-key": {pfxType, base64.StdEncoding.EncodeToString(web.Raw), map[string]string{"certificate": certificates(web)}},
 		"pem":             {pemType, pkcs8(t, web.key) + certificates(web, ca.middle, ca.root), whole(web)},
