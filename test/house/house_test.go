@@ -68,7 +68,7 @@ var confined = map[string][]string{
 	"github.com/docker/docker/":        {"inject/docker"},
 	"github.com/spf13/":                {"cmd/quaymaster"},
 	"github.com/goccy/go-yaml":         {"broker/config"},
-	"software.sslmate.com/":            {"inject/render"},
+	"software.sslmate.com/":            {"inject/render", "providers/azurekv"},
 	"github.com/pavlo-v-chernykh":      {"inject/render"},
 	"net/http/httptest":                {},
 	"testing":                          {"providers/providertest"}, // which no shipped package imports:
