@@ -27,6 +27,10 @@ type Evidence struct {
 	// Login is the body of the login request. Its values are worth a login to
 	// whoever holds them, for as long as the cloud accepts them.
 	Login map[string]secret.Value
+	// Remark is what whoever looks for the reason of a refusal should know of
+	// how the evidence was made: for whom it was signed, what is wrong with
+	// this host's clock. Empty: nothing.
+	Remark string
 }
 
 // Attestor makes evidence. It may be used by several goroutines.
