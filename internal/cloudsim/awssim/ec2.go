@@ -49,14 +49,18 @@ type reservations struct {
 // ec2Instance holds what Vault reads of an instance; it panics when
 // privateDnsName is not there.
 type ec2Instance struct {
-	InstanceID     string `xml:"instanceId"`
-	ImageID        string `xml:"imageId"`
-	State          string `xml:"instanceState>name"`
-	PrivateDNSName string `xml:"privateDnsName"`
-	LaunchTime     string `xml:"launchTime"`
-	SubnetID       string `xml:"subnetId"`
-	VPCID          string `xml:"vpcId"`
-	Profile        string `xml:"iamInstanceProfile>arn,omitempty"`
+	InstanceID     string      `xml:"instanceId"`
+	ImageID        string      `xml:"imageId"`
+	State          string      `xml:"instanceState>name"`
+	PrivateDNSName string      `xml:"privateDnsName"`
+	LaunchTime     string      `xml:"launchTime"`
+	SubnetID       string      `xml:"subnetId"`
+	VPCID          string      `xml:"vpcId"`
+	Profile        *ec2Profile `xml:"iamInstanceProfile"` // nil: none
+}
+
+type ec2Profile struct {
+	ARN string `xml:"arn"`
 }
 
 var idOfInstance = regexp.MustCompile(`^i-[0-9a-f]{8}([0-9a-f]{9})?$`)
@@ -80,7 +84,7 @@ func (s *Service) describeInstances(_ issued, form url.Values) (any, error) {
 		LaunchTime:     launched.Format(time.RFC3339),
 	}
 	if instance.Role != "" {
-		described.Profile = s.account.profileARN(instance.Role)
+		described.Profile = &ec2Profile{s.account.profileARN(instance.Role)}
 	}
 	return reservations{Instance: described}, nil
 }
