@@ -96,13 +96,13 @@ func (r taskRole) partition() string {
 
 // keys asks the endpoint once.
 func (e *endpoint) keys(ctx context.Context) (sdk.Credentials, taskRole, error) {
+	token, err := e.authorization()
+	if err != nil {
+		return sdk.Credentials{}, "", err
+	}
 	agent := &roleReader{lastAnswer: lastAnswer{client: imds.NewClient(), now: time.Now}}
 	found, err := endpointcreds.New(e.url, func(o *endpointcreds.Options) {
-		o.HTTPClient, o.Retryer = agent, sdk.NopRetryer{}
-		o.AuthorizationToken = e.token
-		if e.tokenFile != "" {
-			o.AuthorizationTokenProvider = endpointcreds.TokenProviderFunc(e.readToken)
-		}
+		o.HTTPClient, o.Retryer, o.AuthorizationToken = agent, sdk.NopRetryer{}, token
 	}).Retrieve(ctx)
 	if err == nil && (found.AccessKeyID == "" || found.SecretAccessKey == "") {
 		err = errors.New("no keys in it")
@@ -114,10 +114,17 @@ func (e *endpoint) keys(ctx context.Context) (sdk.Credentials, taskRole, error) 
 	return found, agent.role, nil
 }
 
-// readToken reads the file anew each time: whoever provides it rotates it.
-func (e *endpoint) readToken() (string, error) {
+// authorization is the token to show. A file is read anew each time: whoever
+// provides it rotates it.
+func (e *endpoint) authorization() (string, error) {
+	if e.tokenFile == "" {
+		return e.token, nil
+	}
 	content, err := os.ReadFile(e.tokenFile)
-	return strings.TrimSpace(string(content)), err
+	if err != nil {
+		return "", fmt.Errorf("reading the token for this container's role, as %s says: %w: %w", tokenFileVariable, err, auth.ErrUnavailable)
+	}
+	return strings.TrimSpace(string(content)), nil
 }
 
 // roleReader also reads the role's ARN, which the SDK leaves where it is.
@@ -157,10 +164,8 @@ func (e *endpoint) explain(ctx context.Context, last *lastAnswer, err error) err
 		err = last.err
 	}
 	reason, decision := networkReason(ctx, err, containerHints)
-	switch _, file := errors.AsType[*os.PathError](err); {
+	switch {
 	case decision != nil:
-	case file:
-		reason, decision = fmt.Sprintf("%s: %v", tokenFileVariable, err), auth.ErrUnavailable
 	case last.status == http.StatusUnauthorized || last.status == http.StatusForbidden:
 		reason, decision = fmt.Sprintf("it answers %d: check %s or %s", last.status, tokenVariable, tokenFileVariable), auth.ErrUnavailable
 	case last.status == http.StatusBadRequest || last.status == http.StatusNotFound:

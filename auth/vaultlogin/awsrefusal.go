@@ -33,7 +33,6 @@ func awsRefuses(text string) bool {
 		"SHA256 RSA signature is unsuccessful",
 		"certificates to verify the signature are not found",
 		"in the instance description is nil",
-		"invalid character", // the document is not JSON
 		"missing tag with key", "role tag is ", "role on the tag", "policies on the role tag",
 	})
 }
