@@ -49,7 +49,7 @@ func (s skew) String() string {
 	if !s.wrong() {
 		return ""
 	}
-	return fmt.Sprintf("this host's clock is %s %s: set it, for nothing but this login corrects for it", s.ahead.Abs().Round(time.Minute), side)
+	return fmt.Sprintf("this host's clock is %s %s: set it; until then logins go by AWS's", s.ahead.Abs().Round(time.Minute), side)
 }
 
 // measureClock asks the metadata service for nothing but its time, if it is

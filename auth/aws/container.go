@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -80,6 +81,9 @@ func ofThisMachine(host string) bool {
 // taskRole is the ARN of a container's role; empty: the endpoint did not say.
 type taskRole string
 
+// roleARN keeps whatever else answers there out of logs.
+var roleARN = regexp.MustCompile(`^arn:[a-z-]+:iam::[0-9]{12}:role/[!-~]{1,600}$`)
+
 func (r taskRole) describe() string {
 	if r == "" {
 		return "the role of this container"
@@ -145,9 +149,9 @@ func (r *roleReader) Do(request *http.Request) (*http.Response, error) {
 		r.err = err
 		return nil, err
 	}
-	var named struct{ RoleArn taskRole }
-	if json.Unmarshal(content, &named) == nil {
-		r.role = named.RoleArn
+	var named struct{ RoleArn string }
+	if json.Unmarshal(content, &named) == nil && roleARN.MatchString(named.RoleArn) {
+		r.role = taskRole(named.RoleArn)
 	}
 	response.Body = io.NopCloser(bytes.NewReader(content))
 	return response, nil

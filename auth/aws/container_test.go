@@ -132,6 +132,18 @@ func TestNoTaskRole(t *testing.T) {
 	}
 }
 
+// What is no ARN is not repeated.
+func TestTaskWhoseRoleHasNoName(t *testing.T) {
+	found := newTask(t)
+	for _, named := range []string{"", `"RoleArn": "a\nfalse line", `, `"RoleArn": 5, `} {
+		found.Set(found.CredentialsPath(), cloudsim.Fault{Status: 200, Body: "{" + named + `
+			"AccessKeyId": "ASIA", "SecretAccessKey": "secret", "Token": "token", "Expiration": "2100-01-01T00:00:00Z"}`})
+		if evidence, err := attest(t, aws.Options{}, ""); err != nil || evidence.Principal != "the role of this container" {
+			t.Errorf("%s: %q, %v", named, evidence.Principal, err)
+		}
+	}
+}
+
 // A task of another partition has no global STS, and so needs its region.
 func TestTaskElsewhere(t *testing.T) {
 	found := newTask(t)

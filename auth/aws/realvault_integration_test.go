@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -134,8 +135,8 @@ func (a attempt) run(t *testing.T, c *cloud) (*vaultclient.Client, auth.Token, e
 		if role.Type == "" {
 			role.Type = string(a.kind)
 		}
-		for i, id := range role.Instances {
-			role.Instances[i] = strings.Replace(id, "THIS", c.instance.ID, 1)
+		if slices.Equal(role.Instances, this) {
+			role.Instances = []string{c.instance.ID}
 		}
 		must(t, c.vault.WriteAWSRole(t.Context(), role))
 	}
@@ -257,6 +258,9 @@ const (
 	canonical = "arn:aws:iam::111122223333:role/docker-host" // Vault drops a role's path, which sessions do not tell
 )
 
+// this stands for the instance of the attempt, whose ID is new each time.
+var this = []string{"this"}
+
 var (
 	exact    = realvault.AWSRole{Principals: []string{canonical}}
 	resolved = realvault.AWSRole{Principals: []string{arnOfHost}, ResolveUniqueIDs: true}
@@ -273,7 +277,7 @@ var passing = map[string]attempt{
 	"iam, wildcard, too": {kind: aws.IAM, bound: realvault.AWSRole{Principals: []string{"arn:aws:iam::111122223333:role/hosts/docker-*"}, ResolveUniqueIDs: true}},
 	"iam, inferred instance": {kind: aws.IAM, bound: realvault.AWSRole{Principals: []string{canonical}, InferRegion: "us-east-1", AMIs: []string{awssim.ImageID},
 		VPCs: []string{awssim.VPC}, Subnets: []string{awssim.Subnet}, Profiles: []string{"arn:aws:iam::111122223333:instance-profile/docker-*"}, IAMRoles: []string{arnOfHost}}},
-	"iam, inferred, this instance": {kind: aws.IAM, bound: realvault.AWSRole{InferRegion: "us-east-1", Instances: []string{"THIS"}}},
+	"iam, inferred, this instance": {kind: aws.IAM, bound: realvault.AWSRole{InferRegion: "us-east-1", Instances: this}},
 	"iam, task role":               {kind: aws.IAM, bound: realvault.AWSRole{Principals: []string{"arn:aws:iam::111122223333:role/docker-task"}}, before: inTask},
 	"iam, regional STS":            {kind: aws.IAM, bound: exact, host: inRegion("eu-west-1"), source: mount("aws-eu"), remark: "signed for https://sts.eu-west-1.amazonaws.com/"},
 	"iam, VPC endpoint": {kind: aws.IAM, bound: exact, source: mount("aws-eu"), remark: "signed for https://vpce-0abc-1.sts.eu-west-1.vpce.amazonaws.com/",
@@ -292,7 +296,7 @@ var passing = map[string]attempt{
 	"iam, role replaced in the middle": {kind: aws.IAM, bound: realvault.AWSRole{Principals: []string{"arn:aws:iam::111122223333:role/successor"}},
 		before: func(_ *testing.T, c *cloud) { c.imds.ReplaceRole("successor") }},
 	"ec2, image": {kind: aws.EC2, bound: ofImage},
-	"ec2, all bounds": {kind: aws.EC2, bound: realvault.AWSRole{AMIs: []string{awssim.ImageID}, Instances: []string{"THIS"}, VPCs: []string{awssim.VPC}, Subnets: []string{awssim.Subnet},
+	"ec2, all bounds": {kind: aws.EC2, bound: realvault.AWSRole{AMIs: []string{awssim.ImageID}, Instances: this, VPCs: []string{awssim.VPC}, Subnets: []string{awssim.Subnet},
 		Accounts: []string{"111122223333"}, Regions: []string{"us-east-1"}, Profiles: []string{"arn:aws:iam::111122223333:instance-profile/docker-host"}, IAMRoles: []string{"arn:aws:iam::111122223333:role/hosts/*"}}},
 	"ec2, no role in AWS":          {kind: aws.EC2, bound: ofImage, before: func(_ *testing.T, c *cloud) { c.imds.SetRole("") }},
 	"ec2, again after a restart":   {kind: aws.EC2, bound: ofImage, before: firstLogin},
