@@ -32,6 +32,10 @@ type Evidence struct {
 	// Static says which static credential the evidence is made of, for every
 	// status to show: "a token in FILE". Empty: none, as it should be.
 	Static string
+	// Remark is what whoever looks for the reason of a refusal should know of
+	// how the evidence was made: for whom it was signed, what is wrong with
+	// this host's clock. Empty: nothing.
+	Remark string
 }
 
 // TokenMethod is evidence that is a token already, under the name "token":
