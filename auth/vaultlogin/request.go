@@ -168,7 +168,7 @@ func (s *Source) forget(token auth.Token) {
 		if s.held == nil || !s.held.token.Value.Equal(token.Value) {
 			return
 		}
-		s.retire(time.Time{})
+		s.past.add(token.Accessor, time.Time{})
 		s.held = nil
 		s.failure = fmt.Errorf("%w: %s: Vault does not know the token any more", auth.ErrUnavailable, s.where())
 		s.next = time.Now()

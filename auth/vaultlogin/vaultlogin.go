@@ -38,9 +38,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -67,6 +65,9 @@ type Options struct {
 	// Spread is the longest that the first login waits, so that hosts which
 	// start together do not log in together. Zero: it does not wait.
 	Spread time.Duration
+	// Wall is the clock that people set; nil: time.Now. It tells only that the
+	// machine slept, and no deadline goes by it.
+	Wall func() time.Time
 	// RevokeOnShutdown revokes the token when Run ends, and with it every
 	// lease made under it. A batch token cannot be revoked and is left to end.
 	RevokeOnShutdown bool
@@ -82,6 +83,7 @@ type Source struct {
 	backoff     lease.Backoff
 	jitter      func() float64
 	spread      time.Duration
+	wall        func() time.Time
 	revoke      bool
 
 	forgotten chan struct{} // capacity 1: tells Run that the held token is gone
@@ -94,9 +96,7 @@ type Source struct {
 	ended   bool          // Run has returned
 	changed chan struct{} // closed and replaced at each change of the above
 	vouched time.Time     // when Vault was last asked about the held token and said that it lives
-	// past are the tokens that were held before, by accessor, and when each
-	// ends; one that Vault has forgotten ended at once.
-	past map[string]time.Time
+	past    past          // the tokens that were held before
 }
 
 // held is the token of the last login.
@@ -137,8 +137,8 @@ func New(o Options) (*Source, error) {
 	s := &Source{
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
-		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, revoke: o.RevokeOnShutdown,
-		past:      map[string]time.Time{},
+		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, wall: o.Wall, revoke: o.RevokeOnShutdown,
+		past:      past{},
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if s.backoff == (lease.Backoff{}) {
@@ -146,6 +146,9 @@ func New(o Options) (*Source, error) {
 	}
 	if s.jitter == nil {
 		s.jitter = rand.Float64
+	}
+	if s.wall == nil {
+		s.wall = time.Now
 	}
 	return s, nil
 }
@@ -205,24 +208,6 @@ func (s *Source) Superseded(accessor string) (ends time.Time, superseded bool) {
 	defer s.mu.Unlock()
 	ends, superseded = s.past[accessor]
 	return ends, superseded
-}
-
-// pastTokens is how many replaced tokens a source remembers. What hung on one
-// is had anew long before so many others have come and gone.
-const pastTokens = 64
-
-// retire notes that the held token is not the current one any more. The caller
-// has locked s.mu.
-func (s *Source) retire(ends time.Time) {
-	accessor := s.held.token.Accessor
-	if accessor == "" {
-		return // a batch token: Vault gives no lease under it that would outlive it
-	}
-	if len(s.past) >= pastTokens {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.past)), func(a, b string) int { return s.past[a].Compare(s.past[b]) })
-		delete(s.past, oldest)
-	}
-	s.past[accessor] = ends
 }
 
 // gaveUp is the error of a caller whose ctx ended while it waited for a login.
