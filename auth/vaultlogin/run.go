@@ -224,11 +224,15 @@ func (s *Source) current() *held {
 	return s.held
 }
 
+// revokeAtEnd makes Run revoke the token when it ends, whatever the options said.
+func (s *Source) revokeAtEnd() { s.change(func() { s.revoke = true }) }
+
 // end turns callers away and, when told so, revokes the token.
 func (s *Source) end(ctx context.Context) error {
 	last := s.current()
-	s.change(func() { s.held, s.ended = nil, true })
-	if !s.revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
+	revoke := false
+	s.change(func() { s.held, s.ended, revoke = nil, true, s.revoke })
+	if !revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -48,6 +48,9 @@ import (
 	"github.com/quaymaster/quaymaster/broker/lease"
 )
 
+// defaultBackoff finds a Vault that is back within one gate's patience.
+var defaultBackoff = lease.Backoff{First: time.Second, Max: 30 * time.Second}
+
 // Options say where to log in and as what.
 type Options struct {
 	Client   *vaultclient.Client
@@ -57,8 +60,7 @@ type Options struct {
 	Audience string // the server ID that Vault expects; may be empty
 	Logger   *slog.Logger
 
-	// Backoff between attempts that failed. Zero: from 1 s to 30 s, so that
-	// a Vault that is back is found within one gate's patience.
+	// Backoff between attempts that failed. Zero: from 1 s to 30 s.
 	Backoff lease.Backoff
 	// Jitter draws from [0, 1); nil: at random.
 	Jitter func() float64
@@ -137,12 +139,9 @@ func New(o Options) (*Source, error) {
 	s := &Source{
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
-		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, wall: o.Wall, revoke: o.RevokeOnShutdown,
+		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, spread: o.Spread, wall: o.Wall, revoke: o.RevokeOnShutdown,
 		past:      past{},
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
-	}
-	if s.backoff == (lease.Backoff{}) {
-		s.backoff = lease.Backoff{First: time.Second, Max: 30 * time.Second}
 	}
 	if s.jitter == nil {
 		s.jitter = rand.Float64
@@ -208,6 +207,18 @@ func (s *Source) Superseded(accessor string) (ends time.Time, superseded bool) {
 	defer s.mu.Unlock()
 	ends, superseded = s.past[accessor]
 	return ends, superseded
+}
+
+// lifeOf is when the token with this accessor ends as things stand (zero: never),
+// and whether it is the current one. One that is neither that nor remembered
+// is as good as dead.
+func (s *Source) lifeOf(accessor string) (ends time.Time, current bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil && s.held.token.Accessor == accessor {
+		return s.held.expires(), true
+	}
+	return s.past[accessor], false
 }
 
 // gaveUp is the error of a caller whose ctx ended while it waited for a login.
