@@ -184,9 +184,9 @@ func (c *child) unlessDecided(err error) error {
 		return err
 	}
 	if errors.Is(err, auth.ErrUnavailable) {
-		terms := lease.Terms{TTL: h.token.TTL, Full: h.full, Renewable: h.token.Renewable, Age: time.Since(h.renewed)}
-		step, after := lease.Retry(terms, lease.Renew, c.backoff.Max, 0, c.jitter())
-		c.plan(due{step, time.Now().Add(after)})
+		c.mu.Lock()
+		c.next.at = time.Now().Add(c.backoff.Max)
+		c.mu.Unlock()
 		return err
 	}
 	c.log.Debug("the token of a container is not kept alive", "error", err)

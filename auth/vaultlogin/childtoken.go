@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,6 +108,9 @@ func (c *child) create(ctx context.Context) (made *held, under string, err error
 		}
 		if failure == nil {
 			token := newToken(answer.Auth, auth.Evidence{Principal: parent.Principal}, asked)
+			if err := c.checkPolicies(ctx, token, answer.Auth.IdentityPolicies); err != nil {
+				return nil, "", err
+			}
 			return &held{token: token, full: token.TTL, renewed: asked}, parent.Accessor, nil
 		}
 		if failure.Kind == vaultclient.Denied && again {
@@ -136,6 +140,22 @@ func (c *child) request(parent auth.Token) *api.TokenCreateRequest {
 	}
 }
 
+// checkPolicies gives back a token that may do more than its grant says: a child
+// is of the same entity as its parent, and so has the policies that Vault's
+// identity store gives to that entity and its groups.
+func (c *child) checkPolicies(ctx context.Context, token auth.Token, ofIdentity []string) error {
+	more := slices.DeleteFunc(slices.Clone(ofIdentity), func(policy string) bool { return slices.Contains(c.client.Policies, policy) })
+	if len(c.client.Policies) == 0 || len(more) == 0 {
+		return nil
+	}
+	if err := c.revoke(ctx, token); err != nil {
+		c.log.Debug("a token that may do too much ends by itself", "error", err)
+	}
+	return fmt.Errorf("%w: %s: its policies would not be those of the grant alone, because Vault's identity store adds %s: "+
+		"take these from the host's entity and its groups and give them to %s, or let the grant name them",
+		auth.ErrRefused, c.where(), strings.Join(more, ", "), c.role())
+}
+
 // refusal says what a failure to make a child means and what to do about it.
 func (c *child) refusal(failure *vaultclient.Failure) error {
 	advice := ""
@@ -161,14 +181,21 @@ func (c *child) end(ctx context.Context) error {
 	if h == nil {
 		return nil
 	}
-	err := c.Delegation.client.With(h.token.Value).Auth().Token().RevokeSelfWithContext(ctx, "") // the argument is not used by the API
-	if failure := vaultclient.Classify(err); failure != nil && !failure.InvalidToken() {
-		return tokenFailure(c.where(), "revoking the token", failure)
+	if err := c.revoke(ctx, h.token); err != nil {
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.past.add(h.token.Accessor, time.Time{})
 	c.held = nil
+	return nil
+}
+
+func (c *child) revoke(ctx context.Context, token auth.Token) error {
+	err := c.Delegation.client.With(token.Value).Auth().Token().RevokeSelfWithContext(ctx, "") // the argument is not used by the API
+	if failure := vaultclient.Classify(err); failure != nil && !failure.InvalidToken() {
+		return tokenFailure(c.where(), "revoking the token", failure)
+	}
 	return nil
 }
 

@@ -334,3 +334,24 @@ func TestRealVaultRefusesChildren(t *testing.T) {
 		wantError(t, err, auth.ErrRefused, c.want)
 	}
 }
+
+// A child has the policies that Vault's identity store gives to the host, too. A
+// grant that does not name them is not served with more than it says.
+func TestRealVaultIdentityPolicies(t *testing.T) {
+	v := newDelegatingVault(t)
+	delegateTo(t, v, "docker-host", time.Hour, 0, "cache", "delegate")
+	d := delegate(t, v)
+	host, err := lookUp(t, v, current(t, d.host).Accessor)
+	must(t, err)
+	_, err = v.Client().Logical().WriteWithContext(t.Context(), "identity/entity/id/"+fmt.Sprint(host.Data["entity_id"]),
+		map[string]any{"policies": []string{"shop"}})
+	must(t, err)
+	whole, narrow := timeline(1), timeline(2)
+	narrow.Policies = []string{"cache"}
+	must(t, d.read(t, d.Source(whole), "kv/data/shop/db"))
+	_, err = d.Source(narrow).Token(t.Context())
+	wantError(t, err, auth.ErrRefused, "because Vault's identity store adds shop: take these from the host's entity and its groups and give them to the host's role")
+	if n := requests(t, v, "auth/token/revoke-self"); n != 1 {
+		t.Errorf("the token that may do too much was revoked %d times", n)
+	}
+}
