@@ -235,6 +235,7 @@ func TestOldChildInAnOutage(t *testing.T) {
 		v.set(func() { v.maxTTL = 3 * time.Hour })
 		d, host, _ := startDelegation(t, v)
 		source, parent := d.Source(container(1)), within(t, host, time.Second)
+		time.Sleep(time.Hour) // so that the child's own end is far
 		first, err := tokenOf(source, time.Second)
 		if err != nil {
 			t.Fatal(err)

@@ -15,7 +15,7 @@ type past map[string]time.Time
 const pastTokens = 64
 
 // add remembers a token. A batch token has no accessor and is not remembered:
-// Vault gives no lease under it that would outlive it.
+// Vault gives no lease under it that would last longer.
 func (p past) add(accessor string, ends time.Time) {
 	if accessor == "" {
 		return

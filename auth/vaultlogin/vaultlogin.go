@@ -9,9 +9,17 @@
 //
 // A token is renewed at two thirds of its time. When it cannot be renewed (it
 // is not renewable as a batch token is not, its max TTL is near, Vault refuses),
-// the loop logs in again before it ends and hands out the new one from then on;
-// the old one is left to end by itself, because revoking it would revoke what
-// was leased under it.
+// the loop logs in again before it ends and hands out the new one from then on.
+// The old one is left to end by itself. Whatever was leased under it ends with
+// it, and is had anew before: Superseded says when that is, and a fiftieth of
+// the token's TTL is left at the least. Revoking it sooner would need to know
+// that nothing hangs on it and that nobody is just using it, to gain the minutes
+// that its max TTL leaves it.
+//
+// For the same reason a token is not revoked at shutdown unless the options say
+// so: with it go the leases of containers that run on without the agent, which
+// is what happens at each upgrade. Who does want that ends Run last, after
+// those who hand out what was leased: the revocation is the last thing Run does.
 //
 // An attempt that fails is repeated after a backoff with full jitter; where
 // Vault says how long to wait (Retry-After with a 429 or a 503), after that
