@@ -30,11 +30,12 @@ const (
 // only as long as their own context says, which Microsoft's credential does
 // not promise.
 type Credential struct {
-	host *Attestor
+	host   *Attestor
+	tokens shared[identity] // by scope
+	clouds shared[string]
 
 	mu        sync.Mutex
 	held      map[string]holding // by scope
-	asking    map[string]*asking // by scope
 	keyVaults string             // empty: not known yet
 }
 
@@ -44,15 +45,6 @@ type holding struct {
 	retry time.Time // not to be replaced before then
 }
 
-// asking is a request for a token, for all who wait for its end.
-type asking struct {
-	done  chan struct{} // closed when the rest is set
-	found identity
-	err   error
-	// givenUp: the one who asked went away, which says nothing of the service.
-	givenUp bool
-}
-
 // HostCredential checks options. It makes no request.
 func HostCredential(o Options) (*Credential, error) {
 	host, err := New(o)
@@ -60,7 +52,7 @@ func HostCredential(o Options) (*Credential, error) {
 		return nil, err
 	}
 	host.audienceIs = ""
-	return &Credential{host: host, held: map[string]holding{}, asking: map[string]*asking{}}, nil
+	return &Credential{host: host, held: map[string]holding{}}, nil
 }
 
 // GetToken implements azcore.TokenCredential for one scope, which is an
@@ -80,41 +72,33 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 }
 
 func (c *Credential) token(ctx context.Context, scope string, anew bool) (identity, error) {
-	for {
-		c.mu.Lock()
-		if held := c.held[scope]; !anew && held.good(c.host.now()) {
-			c.mu.Unlock()
+	if held, good := c.atHand(scope); good && !anew {
+		return held.identity, nil
+	}
+	return c.tokens.get(ctx, scope, "a token of the managed identity", func(ctx context.Context) (identity, error) {
+		if held, good := c.atHand(scope); good && !anew { // another has asked meanwhile
 			return held.identity, nil
 		}
-		running, isRunning := c.asking[scope]
-		if !isRunning {
-			running = &asking{done: make(chan struct{})}
-			c.asking[scope] = running
-		}
-		c.mu.Unlock()
-		if !isRunning {
-			c.ask(ctx, scope, anew, running)
-			return running.found, running.err
-		}
-		select {
-		case <-running.done:
-			if !running.givenUp {
-				return running.found, running.err
-			}
-		case <-ctx.Done():
-			return identity{}, fmt.Errorf("waiting for a token of the managed identity: %w: %w", ctx.Err(), auth.ErrUnavailable)
-		}
-	}
+		return c.replace(ctx, scope, anew)
+	})
 }
 
-// good reports whether a token may be handed out without asking for another.
+// atHand is the token that is held, and whether it may be handed out without
+// asking for another.
+func (c *Credential) atHand(scope string) (held holding, good bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held = c.held[scope]
+	return held, held.good(c.host.now())
+}
+
 func (h holding) good(now time.Time) bool {
 	return now.Before(h.expires) && (now.Before(h.expires.Add(-earlyBy)) || now.Before(h.retry))
 }
 
-// ask makes the request. A token that still lives is better than none, unless
-// it is the reason for asking.
-func (c *Credential) ask(ctx context.Context, scope string, anew bool, a *asking) {
+// replace asks for a token. One that still lives is better than none, unless it
+// is the reason for asking.
+func (c *Credential) replace(ctx context.Context, scope string, anew bool) (identity, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
 	found, err := c.host.identify(limited, newMetadata(c.host.endpoint), scope)
@@ -124,36 +108,41 @@ func (c *Credential) ask(ctx context.Context, scope string, anew bool, a *asking
 	held, now := c.held[scope], c.host.now()
 	switch {
 	case err == nil:
-		c.held[scope] = holding{identity: found}
-	case !anew && now.Before(held.expires):
+		held = holding{identity: found}
+	case anew || !now.Before(held.expires):
+		return identity{}, err
+	default:
 		held.retry = now.Add(againAfter)
-		c.held[scope] = held
-		found, err = held.identity, nil
-	case ctx.Err() != nil:
-		a.givenUp, err = true, fmt.Errorf("%w: %w", err, ctx.Err())
 	}
-	a.found, a.err = found, err
-	delete(c.asking, scope)
-	close(a.done)
+	c.held[scope] = held
+	return held.identity, nil
 }
 
 // KeyVaults is the DNS suffix that the key vaults of the machine's own cloud
 // have. The metadata service is asked once; errors are those of GetToken.
 func (c *Credential) KeyVaults(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	known := c.keyVaults
-	c.mu.Unlock()
-	if known != "" {
+	if known := c.knownCloud(); known != "" {
 		return known, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, attestTimeout)
-	defer cancel()
-	machine, err := newMetadata(c.host.endpoint).instance(limited)
-	if err != nil {
-		return "", err
-	}
+	return c.clouds.get(ctx, "", "the instance metadata", func(ctx context.Context) (string, error) {
+		if known := c.knownCloud(); known != "" { // another has asked meanwhile
+			return known, nil
+		}
+		limited, cancel := context.WithTimeout(ctx, attestTimeout)
+		defer cancel()
+		machine, err := newMetadata(c.host.endpoint).instance(limited)
+		if err != nil {
+			return "", err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.keyVaults = machine.keyVaults()
+		return c.keyVaults, nil
+	})
+}
+
+func (c *Credential) knownCloud() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keyVaults = machine.keyVaults()
-	return c.keyVaults, nil
+	return c.keyVaults
 }

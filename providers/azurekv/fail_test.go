@@ -257,7 +257,7 @@ func TestSideBySide(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := w.machine.Count("GET", azuresim.TokenPath); n != 1 {
-		t.Errorf("%d tokens were asked for", n)
+	if tokens, instances := w.machine.Count("GET", azuresim.TokenPath), w.machine.Count("GET", azuresim.InstancePath); tokens != 1 || instances != 1 {
+		t.Errorf("%d tokens and %d descriptions of the machine were asked for", tokens, instances)
 	}
 }
