@@ -17,7 +17,8 @@ const (
 	// clients ask for another one five minutes before.
 	earlyBy = 10 * time.Minute
 	// againAfter is how long a token that is near its end goes on being used
-	// after it could not be replaced.
+	// after it could not be replaced, and for how long one that is new is all
+	// that is to be had.
 	againAfter = 30 * time.Second
 )
 
@@ -42,7 +43,8 @@ type Credential struct {
 // holding is a token that was handed out before.
 type holding struct {
 	identity
-	retry time.Time // not to be replaced before then
+	since time.Time
+	retry time.Time // when it is near its end: not to be replaced before then
 }
 
 // HostCredential checks options. It makes no request.
@@ -56,10 +58,11 @@ func HostCredential(o Options) (*Credential, error) {
 }
 
 // GetToken implements azcore.TokenCredential for one scope, which is an
-// audience or ends in "/.default". Claims that are named make it ask for a
-// token although it holds one; the metadata service is not told of them. Of
-// the other options none has a meaning for a machine's identity. Errors wrap
-// auth.ErrNoIdentity or auth.ErrUnavailable.
+// audience or ends in "/.default". Claims that are named say that the token that
+// is held was refused, and make it ask for another, unless it has just done so;
+// the metadata service is not told of them. Of the other options none has a
+// meaning for a machine's identity. Errors wrap auth.ErrNoIdentity or
+// auth.ErrUnavailable.
 func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if len(o.Scopes) != 1 {
 		return azcore.AccessToken{}, fmt.Errorf("a token of the managed identity is for one scope, not %d: %w", len(o.Scopes), auth.ErrNoIdentity)
@@ -71,34 +74,32 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	return azcore.AccessToken{Token: string(found.token.Reveal()), ExpiresOn: found.expires}, nil // goes into a request's header
 }
 
-func (c *Credential) token(ctx context.Context, scope string, anew bool) (identity, error) {
-	if held, good := c.atHand(scope); good && !anew {
-		return held.identity, nil
+func (c *Credential) token(ctx context.Context, scope string, refused bool) (identity, error) {
+	if held, good := c.atHand(scope, refused); good {
+		return held, nil
 	}
 	return c.tokens.get(ctx, scope, "a token of the managed identity", func(ctx context.Context) (identity, error) {
-		if held, good := c.atHand(scope); good && !anew { // another has asked meanwhile
-			return held.identity, nil
+		if held, good := c.atHand(scope, refused); good { // another has asked meanwhile
+			return held, nil
 		}
-		return c.replace(ctx, scope, anew)
+		return c.replace(ctx, scope, refused)
 	})
 }
 
 // atHand is the token that is held, and whether it may be handed out without
-// asking for another.
-func (c *Credential) atHand(scope string) (held holding, good bool) {
+// asking for another. Many may be refused with one token at the same time: the
+// first of them has it replaced, and the others take the new one.
+func (c *Credential) atHand(scope string, refused bool) (held identity, good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	held = c.held[scope]
-	return held, held.good(c.host.now())
-}
-
-func (h holding) good(now time.Time) bool {
-	return now.Before(h.expires) && (now.Before(h.expires.Add(-earlyBy)) || now.Before(h.retry))
+	h, now := c.held[scope], c.host.now()
+	isFresh := now.Before(h.expires.Add(-earlyBy)) || (now.Before(h.expires) && now.Before(h.retry))
+	return h.identity, isFresh && (!refused || now.Before(h.since.Add(againAfter)))
 }
 
 // replace asks for a token. One that still lives is better than none, unless it
 // is the reason for asking.
-func (c *Credential) replace(ctx context.Context, scope string, anew bool) (identity, error) {
+func (c *Credential) replace(ctx context.Context, scope string, refused bool) (identity, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
 	found, err := c.host.identify(limited, newMetadata(c.host.endpoint), scope)
@@ -108,8 +109,8 @@ func (c *Credential) replace(ctx context.Context, scope string, anew bool) (iden
 	held, now := c.held[scope], c.host.now()
 	switch {
 	case err == nil:
-		held = holding{identity: found}
-	case anew || !now.Before(held.expires):
+		held = holding{identity: found, since: now}
+	case refused || !now.Before(held.expires):
 		return identity{}, err
 	default:
 		held.retry = now.Add(againAfter)
