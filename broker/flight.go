@@ -231,18 +231,29 @@ func (s *store) flyTogether(ctx context.Context, limit time.Duration, batcher pr
 	for _, f := range flights {
 		refs = append(refs, f.ref)
 	}
-	lane := s.lanes[refs[0].Provider]
-	if err := lane.enter(ctx); err != nil {
-		for _, f := range flights {
-			s.land(f, secret.Secret{}, err, s.now())
-		}
-		return
-	}
-	defer lane.leave()
 	asked := s.now()
-	for i, answer := range batcher.FetchBatch(ctx, refs) {
+	for i, answer := range s.batch(ctx, batcher, refs) {
 		s.land(flights[i], answer.Secret, answer.Err, asked)
 	}
+}
+
+// batch returns one answer for each ref, whatever happens.
+func (s *store) batch(ctx context.Context, batcher providers.Batcher, refs []secret.Ref) []providers.Answer {
+	lane := s.lanes[refs[0].Provider]
+	if err := lane.enter(ctx); err != nil {
+		return slices.Repeat([]providers.Answer{{Err: err}}, len(refs))
+	}
+	defer lane.leave()
+	answers := batcher.FetchBatch(ctx, refs)
+	if len(answers) == len(refs) {
+		return answers
+	}
+	for _, a := range answers { // which of them is whose cannot be told
+		a.Secret.Wipe()
+	}
+	err := fmt.Errorf("%w: asked for %d secrets in one request, it answered %d: that is a mistake in the provider %s",
+		providers.ErrUnavailable, len(refs), len(answers), refs[0].Provider)
+	return slices.Repeat([]providers.Answer{{Err: err}}, len(refs))
 }
 
 // land keeps what a flight brought, and tells those who wait for it.
