@@ -48,6 +48,7 @@ type store struct {
 	size    int // bytes of all current values
 	graves  []grave
 	loose   []*looseEnd
+	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
 	fetches sync.WaitGroup
 
 	// wake receives when there is something new for keepFresh: a secret that
@@ -110,7 +111,7 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 	s := &store{
 		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
 		byVersion: o.CheckVersions,
-		entries:   map[key]*entry{}, flights: map[key]*flight{},
+		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
 		wake: make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
