@@ -178,7 +178,7 @@ func (s *store) wakeUp() {
 
 // young reports whether the secret is used as it is.
 func (e *entry) young(now time.Time) bool {
-	if e.edition == 0 {
+	if e.edition == 0 || e.refused != nil {
 		return false
 	}
 	if e.issued {
@@ -189,7 +189,7 @@ func (e *entry) young(now time.Time) bool {
 
 // advisory reports whether the secret is used, and read again meanwhile.
 func (e *entry) advisory(now time.Time) bool {
-	return e.edition > 0 && !e.issued && e.failures == 0 && now.Before(e.read.Add(e.every*3/2)) && e.lives(now)
+	return e.edition > 0 && !e.issued && e.failures == 0 && e.refused == nil && now.Before(e.read.Add(e.every*3/2)) && e.lives(now)
 }
 
 // serves reports whether the secret serves a start while its provider is
