@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -266,7 +267,6 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 	case err == nil && e == nil: // its container went away meanwhile
 		fetched.Wipe()
 		s.giveUp(f.origin, fetched.Lease)
-		s.wakeUp()
 	case err == nil:
 		err = s.replace(e, fetched, asked)
 	case e != nil:
@@ -274,7 +274,9 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 	}
 	if e != nil && f.kept {
 		s.report(e, err)
-		s.wakeUp() // it has a new date
+	}
+	if err == nil || f.kept {
+		s.wakeUp() // what is held has a new date
 	}
 	f.err = err
 	close(f.done)
@@ -300,9 +302,6 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
 	e.failures, e.refused = 0, nil
 	s.plan(e)
-	if changed && e.edition > 1 {
-		s.wakeUp()
-	}
 	return nil
 }
 
@@ -335,16 +334,22 @@ func (s *store) makeRoom(bytes int) bool {
 }
 
 // refuse notes that a read failed, and when to try again: at the next interval
-// where the provider decided, and soon where nobody did.
+// where the provider decided, and soon where nobody did. A login that cannot be
+// replaced may yet be renewed.
 func (s *store) refuse(e *entry, err error) {
-	now := s.now()
-	if !errors.Is(err, providers.ErrUnavailable) {
+	now, delay := s.now(), e.every
+	if errors.Is(err, providers.ErrUnavailable) {
+		e.failures++
+		delay = s.pause(e.failures)
+	} else {
 		e.refused, e.refusal = err, now
-		e.next = now.Add(e.every)
-		return
 	}
-	e.failures++
-	e.next = now.Add(s.pause(e.failures))
+	switch {
+	case !e.issued || e.edition == 0:
+		e.next = now.Add(delay)
+	case e.step == lease.Replace:
+		s.retry(e, lease.Replace, delay)
+	}
 }
 
 // close waits for the reads that are under way.
