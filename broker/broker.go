@@ -46,8 +46,8 @@ type Engine interface {
 	rotation.Engine
 }
 
-// Options is what a Broker is made of. All fields but Rates and CheckVersions
-// are required.
+// Options is what a Broker is made of. All fields but Rates,
+// CheckVersions and Wall are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
@@ -66,7 +66,8 @@ type Options struct {
 	RequireGate bool          // stop a labelled container that passed no gate
 
 	Now    func() time.Time
-	Jitter func() float64 // in [0, 1)
+	Wall   func() time.Time // the clock on the wall, which goes on while the machine sleeps; nil: Now
+	Jitter func() float64   // in [0, 1)
 }
 
 // Broker implements inject.Deliverer.

@@ -60,6 +60,23 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	return begun, next
 }
 
+// age makes everything older by the time that passed while the machine slept,
+// which the clock of timers did not count, and plans anew: what was leased may
+// have ended meanwhile.
+func (s *store) age(missed time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		e.read = e.read.Add(-missed)
+		if issued := &e.current.Lease.IssuedAt; !issued.IsZero() {
+			*issued = issued.Add(-missed)
+		}
+		if len(e.holders) > 0 && e.failures == 0 && !e.renewing {
+			s.plan(e)
+		}
+	}
+}
+
 // wipe overwrites what was replaced long ago, and what nobody holds and no
 // start can use any more.
 func (s *store) wipe(now time.Time) {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,5 +232,37 @@ func TestShortLeaseIsRenewedFromTheStart(t *testing.T) {
 	}, func(o *broker.Options) {
 		o.Providers["db"] = l
 		o.Policy = shopMayRead(t, "db:**")
+	})
+}
+
+// A machine that slept finds its leases older than its timers do: what has
+// ended is had anew at once, and what lives is renewed in its own time.
+func TestLeasesAfterASleep(t *testing.T) {
+	var slept atomic.Int64
+	l := newLender(time.Hour, 4*time.Hour)
+	onHost(t, func(t *testing.T, h *host) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		h.sleep(10 * time.Minute)
+		slept.Store(int64(3 * time.Hour))
+		l.set(func() { l.leases["lease-1"].revoked = true }) // it has ended in its sleep
+		h.sleep(time.Minute)
+		h.works(l, "db")
+		if l.made != 2 || l.renewed != 0 {
+			t.Errorf("%d logins and %d renewals", l.made, l.renewed)
+		}
+		slept.Add(int64(30 * time.Minute))
+		h.sleep(time.Minute)
+		for range 30 {
+			h.sleep(time.Minute)
+			h.works(l, "db")
+		}
+		if l.made != 2 || l.renewed == 0 {
+			t.Errorf("%d logins and %d renewals", l.made, l.renewed)
+		}
+	}, func(o *broker.Options) {
+		o.Providers["db"] = l
+		o.Policy = shopMayRead(t, "db:**")
+		o.Wall = func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
@@ -32,7 +33,11 @@ const (
 // keepFresh keeps the store's secrets fresh and swaps the trees of those
 // containers whose secrets changed.
 func (b *Broker) keepFresh(ctx context.Context) error {
+	awake := lease.Awake{Now: b.Now, Wall: b.Wall}
 	for {
+		if missed := awake.Missed(); missed > 0 {
+			b.store.age(missed)
+		}
 		reads, next := b.store.keep(ctx)
 		gather(ctx, reads)
 		b.updateAll(ctx)

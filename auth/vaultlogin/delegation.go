@@ -57,7 +57,7 @@ type Delegation struct {
 	log     *slog.Logger
 	backoff lease.Backoff
 	jitter  func() float64
-	awake   awake
+	awake   lease.Awake
 
 	wake chan struct{} // capacity 1: something new for Run
 
@@ -81,15 +81,12 @@ func NewDelegation(o DelegationOptions) (*Delegation, error) {
 	}
 	d := &Delegation{
 		client: o.Client, host: o.Host, login: o.Login, log: o.Logger.With("vault", o.Client.Address()),
-		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, awake: awake{wall: o.Wall},
+		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, awake: lease.Awake{Wall: o.Wall},
 		wake:     make(chan struct{}, 1),
 		children: map[string]*child{}, ending: map[string][]*child{}, logins: map[string]*roleLogin{},
 	}
 	if d.jitter == nil {
 		d.jitter = rand.Float64
-	}
-	if d.awake.wall == nil {
-		d.awake.wall = time.Now
 	}
 	return d, nil
 }
