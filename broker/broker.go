@@ -74,7 +74,8 @@ type Options struct {
 type Broker struct {
 	Options
 	store *store
-	debts chan struct{} // wakes who applies strategies
+	debts chan struct{}  // wakes who applies strategies
+	tasks sync.WaitGroup // containers that are being taken up
 
 	mu      sync.Mutex
 	served  map[string]*served // by container ID
@@ -91,12 +92,15 @@ type served struct {
 	gate  string
 	since time.Time // when it passed
 
-	started  bool        // the engine said that it runs
-	keys     []key       // the secrets that are held for it
-	editions map[key]int // what it has of them; nil: not known
-	pruneAt  time.Time   // when its old generation may go; zero: there is none
-	failing  string      // why its last update failed, so that it is said once
-	owed     bool        // its strategy is still to be applied
+	started  bool              // the engine said that it runs
+	keys     []key             // the secrets that are held for it
+	origins  map[string]origin // where they are read, by whole ref; nil: nothing is held yet
+	editions map[key]int       // what it has of them; nil: not known
+	pruneAt  time.Time         // when its old generation may go; zero: there is none
+	failing  string            // why its last update failed, so that it is said once
+	owed     bool              // its strategy is still to be applied
+	taking   bool              // it is being taken up
+	takeAt   time.Time         // when to try that again
 }
 
 // New returns a broker that has not begun to run.
@@ -112,6 +116,7 @@ func New(options Options) *Broker {
 // Run watches the engine and keeps what was delivered fresh, until ctx ends.
 func (b *Broker) Run(ctx context.Context) error {
 	defer b.store.close()
+	defer b.tasks.Wait()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })

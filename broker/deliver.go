@@ -69,29 +69,39 @@ func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, facts work
 }
 
 // furnish resolves everything and makes the container's tree.
-func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (inject.Delivery, error) {
-	bundle, editions, err := b.settle(s, audit.Decision, b.weigh(ctx, s))
-	if err != nil {
-		return inject.Delivery{}, err
+func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (delivery inject.Delivery, err error) {
+	items, err := b.weigh(ctx, s)
+	defer wipe(items, workload.File)
+	if err == nil {
+		err = b.settle(s, audit.Decision, items)
 	}
-	defer wipe(bundle.Files)
-	source, err := b.create(s, owner, bundle.Files, editions)
+	var source string
+	bundle, editions := bundleOf(items)
+	if err == nil {
+		source, err = b.create(s, owner, bundle.Files, editions)
+	}
 	if err != nil {
+		wipe(items, workload.Variable)
 		return inject.Delivery{}, err
 	}
 	b.Log.Info("secrets delivered", "container", s.facts.Name, "id", s.facts.ID,
 		"files", len(bundle.Files), "variables", len(bundle.Variables))
-	delivery := inject.Delivery{Variables: bundle.Variables}
+	delivery.Variables = bundle.Variables
 	if len(bundle.Files) > 0 {
 		delivery.Source, delivery.Target = source, s.wants.Path
 	}
 	return delivery, nil
 }
 
-// wipe overwrites files that were made for a tree, once they have been written.
-func wipe(files []inject.File) {
-	for _, file := range files {
-		file.Value.Wipe()
+// wipe overwrites what was rendered in one form, once it is written or will
+// not be.
+func wipe(items []item, kind workload.Kind) {
+	for _, i := range items {
+		if i.want.Kind == kind {
+			for _, value := range i.content() {
+				value.Wipe()
+			}
+		}
 	}
 }
 
@@ -157,17 +167,18 @@ func onHost(maps []inject.IDMap, id uint32) (uint32, bool) {
 	return 0, false
 }
 
-// settle records what was decided and makes the bundle: nothing that has not
-// been recorded is delivered. With the bundle comes the edition of each secret
-// in it.
-func (b *Broker) settle(s *served, event audit.Event, items []item) (inject.Bundle, map[key]int, error) {
+// settle records what was decided: nothing that has not been recorded is
+// delivered. The error says why the container gets nothing.
+func (b *Broker) settle(s *served, event audit.Event, items []item) error {
 	refused := oneLine(problems(items))
 	if err := b.record(s, event, items, refused != nil); err != nil {
-		return inject.Bundle{}, nil, err
+		return err
 	}
-	if refused != nil {
-		return inject.Bundle{}, nil, refused
-	}
+	return refused
+}
+
+// bundleOf is what the items make together, and the edition of each secret in it.
+func bundleOf(items []item) (inject.Bundle, map[key]int) {
 	bundle, editions := inject.Bundle{}, map[key]int{}
 	for _, i := range items {
 		for _, n := range i.needs {
@@ -183,7 +194,7 @@ func (b *Broker) settle(s *served, event audit.Event, items []item) (inject.Bund
 			bundle.Variables = append(bundle.Variables, inject.Variable{Name: i.want.Name, Value: i.variable})
 		}
 	}
-	return bundle, editions, nil
+	return bundle, editions
 }
 
 // unjoin takes apart what errors.Join made.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,14 +41,25 @@ func newLane(perSecond int) *lane {
 
 // enter waits for its turn; the caller calls leave afterwards.
 func (l *lane) enter(ctx context.Context) error {
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("%w: too many requests to it are under way already: %w", providers.ErrUnavailable, ctx.Err())
+	if err := l.takeSlot(ctx); err != nil {
+		return fmt.Errorf("%w: too many requests to it are under way already: %w", providers.ErrUnavailable, err)
 	}
 	if err := l.limit.Wait(ctx); err != nil {
 		l.leave()
 		return fmt.Errorf("%w: the rate that the configuration sets for it is used up: %w", providers.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (l *lane) takeSlot(ctx context.Context) error {
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := ctx.Err(); err != nil { // both at once: it is too late for a request
+		l.leave()
+		return err
 	}
 	return nil
 }
@@ -212,7 +224,7 @@ func (s *store) confirm(f *flight, asked time.Time) {
 	defer s.mu.Unlock()
 	delete(s.flights, f.key())
 	if e := s.entries[f.key()]; e != nil {
-		e.read, e.failures, e.refused = asked, 0, nil
+		e.read, e.failures, e.refused, e.silence = asked, 0, nil, nil
 		s.plan(e)
 		s.report(e, nil)
 	}
@@ -275,9 +287,7 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 	if e != nil && f.kept {
 		s.report(e, err)
 	}
-	if err == nil || f.kept {
-		s.wakeUp() // what is held has a new date
-	}
+	s.wakeUp() // what is held has a new date
 	f.err = err
 	close(f.done)
 }
@@ -300,7 +310,7 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 		fetched.Fields = e.current.Fields
 	}
 	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
-	e.failures, e.refused = 0, nil
+	e.failures, e.refused, e.silence = 0, nil, nil
 	s.plan(e)
 	return nil
 }
@@ -340,6 +350,7 @@ func (s *store) refuse(e *entry, err error) {
 	now, delay := s.now(), e.every
 	if errors.Is(err, providers.ErrUnavailable) {
 		e.failures++
+		e.silence = cmp.Or(e.silence, err) // the first says how it began, and is told of once
 		delay = s.pause(e.failures)
 	} else {
 		e.refused, e.refusal = err, now

@@ -207,15 +207,25 @@ func (s *store) report(e *entry, err error) {
 	}
 }
 
-// editions returns, for each of the keys that is held, the edition that is
-// held now.
-func (s *store) editions(keys []key) map[key]int {
+// offer is what a container that runs with these editions may be given of a
+// secret.
+func (s *store) offer(k key, has map[key]int) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	e := s.entries[k]
+	if e == nil {
+		return answer{err: errPending} // its container has ended
+	}
+	return e.offer(has[k] > 0, s.now(), s.maxStale)
+}
+
+// editions returns the edition of each of the keys that a container which runs
+// with these editions may be given now.
+func (s *store) editions(keys []key, has map[key]int) map[key]int {
 	now := map[key]int{}
 	for _, k := range keys {
-		if e := s.entries[k]; e != nil && e.edition > 0 {
-			now[k] = e.edition
+		if answer := s.offer(k, has); answer.err == nil {
+			now[k] = answer.held.edition
 		}
 	}
 	return now

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -90,9 +92,13 @@ type entry struct {
 	failures int       // reads and renewals in a row that nobody answered
 	refused  error     // what the provider decided against it
 	refusal  time.Time // when it did
+	silence  error     // why reads have failed since nobody answers
 	troubled bool      // the last attempt of keepFresh failed, which was told
 	idle     time.Time // when its last holder left
 }
+
+// errPending says that a secret is still to be read.
+var errPending = errors.New("it is being read")
 
 // held is what the store hands out.
 type held struct {
@@ -105,6 +111,7 @@ type held struct {
 type holding struct {
 	origin
 	refresh time.Duration
+	soon    bool // it is read at once when it was never read: no start reads it
 }
 
 func newStore(o Options, tell func(secret.Ref, error)) *store {
@@ -145,8 +152,11 @@ func (s *store) holdOne(container string, h holding) {
 		e.holders[container] = h.refresh
 	}
 	e.every = slices.Min(slices.Collect(maps.Values(e.holders)))
-	if first && e.failures == 0 {
+	if first && e.failures == 0 && !e.refusedLately(s.now()) {
 		s.plan(e)
+		if h.soon && e.edition == 0 {
+			e.step, e.next = lease.Replace, s.now()
+		}
 		s.wakeUp()
 	}
 }
@@ -199,6 +209,28 @@ func (e *entry) serves(now time.Time, maxStale time.Duration) bool {
 		return false
 	}
 	return e.issued || now.Sub(e.read) < maxStale
+}
+
+// offer is what a running container may be given of a secret that is held for
+// it. What it has of it already is not too old for it: its other secrets must
+// not wait for a provider that is away or says no. What it has not is as for a
+// start.
+func (e *entry) offer(has bool, now time.Time, maxStale time.Duration) answer {
+	switch {
+	case e.edition == 0 && e.refused == nil && e.silence == nil:
+		return answer{err: errPending}
+	case e.edition == 0:
+		return answer{err: cmp.Or(e.refused, e.silence)}
+	case has:
+		return answer{held: e.held(cmp.Or(e.refused, e.silence))}
+	case e.refused != nil:
+		return answer{err: e.refused}
+	case e.silence == nil && !e.young(now):
+		return answer{err: errPending}
+	case e.silence != nil && !e.serves(now, maxStale):
+		return answer{err: e.silence}
+	}
+	return answer{held: e.held(e.silence)}
 }
 
 // lives reports whether the lease of the secret, if it has one, has not ended.

@@ -50,28 +50,44 @@ func (i *item) skipped() bool {
 	return !slices.ContainsFunc(i.needs, func(n need) bool { return n.err != nil && !errors.Is(n.err, providers.ErrNotFound) })
 }
 
-// weigh decides on everything the container wants, fetches what it may have and
-// gives it its form.
-func (b *Broker) weigh(ctx context.Context, s *served) []item {
+// weigh decides on everything that a container at a gate wants, fetches what it
+// may have and gives it its form.
+func (b *Broker) weigh(ctx context.Context, s *served) ([]item, error) {
+	items, err := b.prepare(ctx, s)
+	if err != nil || len(problems(items)) > 0 {
+		return items, err
+	}
+	b.fetch(ctx, items)
+	b.render(s, items)
+	return items, nil
+}
+
+// prepare decides on everything that a container wants and has the store keep
+// what it may have. Nothing is read for a container that gets nothing.
+func (b *Broker) prepare(ctx context.Context, s *served) ([]item, error) {
 	items := b.decide(s)
-	if len(problems(items)) > 0 { // then nothing is fetched: the container gets nothing anyway
-		return items
+	if len(problems(items)) > 0 {
+		return items, nil
 	}
 	b.locate(ctx, s, items)
 	if len(problems(items)) > 0 {
-		return items
+		return items, nil
 	}
-	if err := b.hold(s, items); err != nil {
-		items[0].err = err
-		return items
+	return items, b.hold(s, items)
+}
+
+// weighAgain is weigh for a running container, from what is held for it: it
+// reads nothing. errPending says that something is still to be read.
+func (b *Broker) weighAgain(s *served) ([]item, error) {
+	items := b.decide(s)
+	if len(problems(items)) > 0 {
+		return items, nil
 	}
-	b.fetch(ctx, items)
-	for n := range items {
-		if !items[n].failed() {
-			items[n].err = b.render(s, &items[n])
-		}
+	if err := b.recall(s, items); err != nil {
+		return items, err
 	}
-	return items
+	b.render(s, items)
+	return items, nil
 }
 
 // decide asks policy for each ref that each want needs.
@@ -166,14 +182,17 @@ func clientOf(facts workload.Facts, login policy.Login) providers.Client {
 }
 
 // hold keeps what the container needs from now on, unless the container was
-// removed or began again meanwhile: then nobody would let go of it.
+// removed or began again meanwhile: then nobody would let go of it. What nobody
+// waits for at a gate is read as soon as can be.
 func (b *Broker) hold(s *served, items []item) error {
 	var holdings []holding
 	var keys []key
+	origins := map[string]origin{}
 	for _, i := range items {
 		for _, n := range i.needs {
-			holdings = append(holdings, holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh)})
+			holdings = append(holdings, holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh), soon: s.gate == gateAdopted})
 			keys = append(keys, n.origin.key())
+			origins[n.ref.Whole().String()] = n.origin
 		}
 	}
 	b.mu.Lock()
@@ -181,7 +200,7 @@ func (b *Broker) hold(s *served, items []item) error {
 	if b.served[s.facts.ID] != s {
 		return errWentAway
 	}
-	s.keys = keys
+	s.keys, s.origins = keys, origins
 	b.store.hold(s.facts.ID, holdings)
 	return nil
 }
@@ -204,9 +223,40 @@ func (b *Broker) fetch(ctx context.Context, items []item) {
 	}
 }
 
-// render gives an item the form that was asked for. What it lacks for that may
-// be optional, like what its provider does not have.
-func (b *Broker) render(s *served, i *item) error {
+// recall gets what the store offers to a running container.
+func (b *Broker) recall(s *served, items []item) error {
+	b.mu.Lock()
+	origins, has := s.origins, s.editions
+	b.mu.Unlock()
+	for n := range items {
+		for m := range items[n].needs {
+			need := &items[n].needs[m]
+			known := false
+			if need.origin, known = origins[need.ref.Whole().String()]; !known {
+				return errUnprepared
+			}
+			answer := b.store.offer(need.origin.key(), has)
+			if errors.Is(answer.err, errPending) {
+				return errPending
+			}
+			need.held, need.err = answer.held, answer.err
+		}
+	}
+	return nil
+}
+
+// render gives each item that can be had the form that was asked for.
+func (b *Broker) render(s *served, items []item) {
+	for n := range items {
+		if !items[n].failed() {
+			items[n].err = b.renderOne(s, &items[n])
+		}
+	}
+}
+
+// renderOne gives one item its form. What it lacks for that may be optional,
+// like what its provider does not have.
+func (b *Broker) renderOne(s *served, i *item) error {
 	err := b.form(s, i)
 	if errors.Is(err, render.ErrField) {
 		return fmt.Errorf("%w: %w", providers.ErrNotFound, err)

@@ -89,6 +89,9 @@ type Trees interface {
 	// who opened it, until Prune. When the tree holds exactly these files
 	// already, nothing is touched and changed is false.
 	Swap(container string, files []File) (changed bool, err error)
+	// Holds reports whether the container's tree holds exactly these files, so
+	// that Swap would touch nothing.
+	Holds(container string, files []File) (bool, error)
 	// Prune removes all generations but the current one.
 	Prune(container string) error
 	// Remove wipes and removes the tree. Removing what is not there is no error.

@@ -70,6 +70,10 @@ func TestDirectoriesComeAndGo(t *testing.T) {
 		{"a directory where a file was", certificate("3"), true, "timeline/ca.crt=3 timeline/tls.crt=3 timeline/tls.key=3"},
 		{"nothing", nil, true, ""},
 	} {
+		same, err := trees.Holds(container, step.files)
+		if err != nil || same == step.changed {
+			t.Errorf("%s: Holds says %v, %v", step.name, same, err)
+		}
 		changed, err := trees.Swap(container, step.files)
 		if err != nil || changed != step.changed {
 			t.Errorf("%s: changed %v, %v", step.name, changed, err)

@@ -177,6 +177,22 @@ func (f *FS) Swap(container string, files []inject.File) (changed bool, err erro
 	return true, nil
 }
 
+// Holds implements inject.Trees.
+func (f *FS) Holds(container string, files []inject.File) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	tree, err := f.open(container)
+	if err != nil {
+		return false, err
+	}
+	defer tree.Close()
+	_, now, err := inspect(tree)
+	if err != nil {
+		return false, fmt.Errorf("read the tree of %s: %w", container, err)
+	}
+	return holds(tree, now, files)
+}
+
 // Prune implements inject.Trees. Nothing is overwritten: a slow reader may
 // still have an old file open, and sees what it opened.
 func (f *FS) Prune(container string) error {
