@@ -19,6 +19,7 @@ have gcc || need+=(gcc)
 if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
 if [ "$for_what" = test ]; then
 	[ -e /usr/include/stdio.h ] || need+=(libc6-dev) # the race detector is linked with cgo
+	have mmdebstrap || need+=(mmdebstrap)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
 fi
