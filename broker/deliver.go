@@ -50,7 +50,7 @@ func (b *Broker) Deliver(ctx context.Context, arrival inject.Arrival) (inject.De
 // deliver is the way of one container's secrets.
 func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, facts workload.Facts) (inject.Delivery, error) {
 	// 1. What does it ask for, and can this container be given it at all?
-	wants, err := workload.ParseLabels(facts.Labels)
+	wants, err := workload.ParseLabels(facts.Labels, workload.Attest(facts))
 	if err != nil {
 		return inject.Delivery{}, oneLine(unjoin(err))
 	}

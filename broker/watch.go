@@ -141,7 +141,7 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 		b.reportUngated(ctx, group, facts)
 		return
 	}
-	wants, err := workload.ParseLabels(facts.Labels)
+	wants, err := workload.ParseLabels(facts.Labels, workload.Attest(facts))
 	if err != nil {
 		b.Log.Warn("a running container is no longer kept fresh", "container", facts.Name, "error", err)
 		return

@@ -41,11 +41,11 @@ func TestComposeExamples(t *testing.T) {
 		grants := policyOf(t, filepath.Join(filepath.Dir(file), "quaymaster.yaml"))
 		for name, service := range project.Services {
 			service.Labels["com.docker.compose.project"], service.Labels["com.docker.compose.service"] = project.Name, name
-			wants, err := workload.ParseLabels(service.Labels)
+			selectors := workload.Attest(workload.Facts{Image: service.Image, Labels: service.Labels})
+			wants, err := workload.ParseLabels(service.Labels, selectors)
 			if err != nil || len(wants.Items) == 0 || service.Runtime != "quaymaster" {
 				t.Errorf("%s: service %s, runtime %q, wants %d secrets, %v", file, name, service.Runtime, len(wants.Items), err)
 			}
-			selectors := workload.Attest(workload.Facts{Image: service.Image, Labels: service.Labels})
 			for _, want := range wants.Items {
 				if d := grants.Decide(selectors, want.Ref); !d.Allowed {
 					t.Errorf("%s: service %s may not have %s: %s", file, name, want.Ref, d.Reason)

@@ -7,11 +7,16 @@
 //	<dir>/<container ID>/
 //	    ..1/password           an old generation, until Prune
 //	    ..2/password           the current one: files with their owner and mode
+//	    ..2/timeline/tls.crt   files may lie in a directory, one level deep
 //	    ..data -> ..2          the swap replaces this link
 //	    password -> ..data/password
+//	    timeline -> ..data/timeline
 //
 // A container mounts the directory, not the files, so it follows the swap at
-// once. Everything is done below one os.Root: no name can lead outside.
+// once. Who opens ..data or a directory once and reads below it reads files of
+// one generation, never a mixture; one that was pruned meanwhile has files
+// missing, and is to be opened again. Everything is done below one os.Root: no
+// name can lead outside.
 //
 // A tree's directory belongs to the owner of its files, which is how an agent
 // that was restarted knows whose the next generation is.
