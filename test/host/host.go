@@ -67,6 +67,8 @@ type Host struct {
 	AWS    *awssim.Account
 	IMDS   *awssim.IMDS
 	STS    *awssim.Service
+	// Environment is added to that of the next agent, as "name=value".
+	Environment []string
 
 	imds, sts *cloudsim.Server
 	bin       string
@@ -201,7 +203,7 @@ func (h *Host) Install(ctx context.Context, more ...string) (stdout string, err 
 // StartAgent starts the agent and waits until its gate is open.
 func (h *Host) StartAgent(ctx context.Context) error {
 	command := exec.Command(filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile())
-	command.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL())
+	command.Env = append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
 	var err error
 	offset := len(h.Log())
 	if h.agent, err = daemon.Start(command, h.LogFile()); err != nil {
