@@ -34,10 +34,10 @@ func TestStoreFails(t *testing.T) {
 			}
 		})
 		t.Run(store.Name, func(t *testing.T) {
-			h.Environment = store.Environment
-			t.Cleanup(func() { h.Environment = nil }) // before reconfigure's: cleanups run last first
+			h.Environment, h.Namespace = store.Environment, store.Namespace
 			grant := fmt.Sprintf("grants: [{name: outage, workloads: {label.app: shop}, secrets: [%q]}]\n", store.Pattern)
 			reconfigure(t, h, store.Settings+"refresh: 1s\ngate_timeout: 5s\n"+grant)
+			t.Cleanup(func() { h.Environment, h.Namespace = nil, nil }) // runs before reconfigure's, which starts the agent
 			for _, c := range []struct {
 				how   string
 				fault cloudsim.Fault

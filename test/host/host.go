@@ -24,6 +24,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/cloudsim/awssim"
 	"github.com/quaymaster/quaymaster/test/daemon"
 	"github.com/quaymaster/quaymaster/test/engine"
+	"github.com/quaymaster/quaymaster/test/netns"
 )
 
 // What the stand-in of AWS tells about the host, and how Vault knows it.
@@ -69,6 +70,8 @@ type Host struct {
 	STS    *awssim.Service
 	// Environment is added to that of the next agent, as "name=value".
 	Environment []string
+	// Namespace is the network that the next agent lives in; nil: the machine's.
+	Namespace *netns.Namespace
 
 	imds, sts *cloudsim.Server
 	bin       string
@@ -204,9 +207,12 @@ func (h *Host) Install(ctx context.Context, more ...string) (stdout string, err 
 func (h *Host) StartAgent(ctx context.Context) error {
 	command := exec.Command(filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile())
 	command.Env = append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
-	var err error
 	offset := len(h.Log())
-	if h.agent, err = daemon.Start(command, h.LogFile()); err != nil {
+	err := h.Namespace.Do(func() (err error) {
+		h.agent, err = daemon.Start(command, h.LogFile())
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -14,15 +15,17 @@ import (
 
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 	"github.com/quaymaster/quaymaster/internal/cloudsim/vaultsim"
+	"github.com/quaymaster/quaymaster/test/netns"
 )
 
 // Store is a secret store beside a Host that can be made to fail. The agent
-// is led to it by Settings, for Host.Configure, and by Environment, for
-// Host.Environment.
+// is led to it by Settings, for Host.Configure, and by Environment and
+// Namespace, for the Host's fields of the same names.
 type Store struct {
 	Name        string // for people
 	Settings    string // YAML
 	Environment []string
+	Namespace   *netns.Namespace // that it lives in; nil: the machine's
 	// Pattern is what a grant of all that Put stores says.
 	Pattern string
 	// Ref names a secret that Put has stored, or has not.
@@ -40,18 +43,23 @@ type Store struct {
 
 // Close ends the store.
 func (s *Store) Close() error {
-	var first error
+	var errs []error
 	for _, server := range s.servers {
-		if err := server.Close(); err != nil && first == nil {
-			first = err
-		}
+		errs = append(errs, server.Close())
 	}
-	return first
+	if s.Namespace != nil {
+		errs = append(errs, s.Namespace.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // serve starts a server of the store's and returns its URL.
 func (s *Store) serve(handler http.Handler, o cloudsim.Options) (url string, err error) {
-	server, err := cloudsim.Start(handler, o)
+	var server *cloudsim.Server
+	err = s.Namespace.Do(func() (err error) {
+		server, err = cloudsim.Start(handler, o)
+		return err
+	})
 	if err != nil {
 		return "", fmt.Errorf("start %s: %w", s.Name, err)
 	}

@@ -1,22 +1,28 @@
-package engine
+// Package netns makes network namespaces for tests.
+//
+// A Namespace has a loopback interface that is up, and nothing else: what
+// listens in it is reached by what runs in it and by nobody else. So tests
+// can have addresses that a machine has only once, such as the link-local one of
+// a cloud's metadata service, or Docker's bridge, without touching the machine's own.
+package netns
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"os"
+	"os/exec"
 	"runtime"
 
 	"golang.org/x/sys/unix"
 )
 
-// network is a network namespace that lives as long as its file is open or a
+// Namespace is a network namespace that lives as long as it is not closed or a
 // process is in it.
-type network struct{ file *os.File }
+type Namespace struct{ file *os.File }
 
-// newNetwork makes a network namespace with a loopback interface that is up.
-func newNetwork() (*network, error) {
-	n := new(network)
+// New makes a network namespace with a loopback interface that is up. It takes
+// root.
+func New() (*Namespace, error) {
+	n := new(Namespace)
 	err := onOwnThread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("make a network namespace: %w", err)
@@ -30,18 +36,30 @@ func newNetwork() (*network, error) {
 	return n, err
 }
 
-// do calls f on a thread that is in the namespace. A process that f starts is
-// in it too.
-func (n *network) do(f func() error) error {
+// Do calls f on a thread that is in the namespace. A process that f starts is
+// in it too, and what f listens on stays in it.
+func (n *Namespace) Do(f func() error) error {
 	return onOwnThread(func() error {
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter the engine's network namespace: %w", err)
+			return fmt.Errorf("enter a network namespace: %w", err)
 		}
 		return f()
 	})
 }
 
-func (n *network) close() error { return n.file.Close() }
+// AddAddress gives the loopback interface a further address, such as
+// 169.254.169.254/32.
+func (n *Namespace) AddAddress(address string) error {
+	return n.Do(func() error {
+		if out, err := exec.Command("ip", "address", "add", address, "dev", "lo").CombinedOutput(); err != nil {
+			return fmt.Errorf("give a network namespace the address %s: %w: %s", address, err, out)
+		}
+		return nil
+	})
+}
+
+// Close gives the namespace up.
+func (n *Namespace) Close() error { return n.file.Close() }
 
 // onOwnThread calls f on a thread that nothing else ever uses: the goroutine
 // never unlocks it, so the runtime ends it instead of using it again in the
@@ -74,13 +92,4 @@ func loopbackUp() error {
 	}
 	request.SetUint16(unix.IFF_UP)
 	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
-}
-
-// dial says whether somebody accepts connections on a Unix socket.
-func dial(ctx context.Context, socket string) error {
-	connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
-	if err != nil {
-		return err
-	}
-	return connection.Close()
 }
