@@ -3,7 +3,8 @@
 // An Attestor turns the machine's own cloud identity into Evidence; a
 // TokenSource trades evidence for a Token and keeps it alive. Nothing here
 // holds a static credential: evidence is made anew for every login, and a
-// token lives in memory only.
+// token lives in memory only. The one exception is auth/static, for laptops,
+// whose evidence says that it is one.
 //
 // The packages below implement one cloud each (auth/aws) or one place to log
 // in to (auth/vaultlogin).
@@ -19,7 +20,8 @@ import (
 
 // Evidence is what a host shows to prove who it is.
 type Evidence struct {
-	// Method is the login method the evidence is for, in Vault's words: "aws".
+	// Method is the login method the evidence is for, in Vault's words: "aws";
+	// or TokenMethod.
 	Method string
 	// Principal is who the host says it is, for people to read: an ARN, a
 	// managed identity, a service account. The server decides for itself.
@@ -27,7 +29,18 @@ type Evidence struct {
 	// Login is the body of the login request. Its values are worth a login to
 	// whoever holds them, for as long as the cloud accepts them.
 	Login map[string]secret.Value
+	// Static says which static credential the evidence is made of, for every
+	// status to show: "a token in FILE". Empty: none, as it should be.
+	Static string
+	// Remark is what whoever looks for the reason of a refusal should know of
+	// how the evidence was made: for whom it was signed, what is wrong with
+	// this host's clock. Empty: nothing.
+	Remark string
 }
+
+// TokenMethod is evidence that is a token already, under the name "token":
+// there is nothing to log in for.
+const TokenMethod = "token"
 
 // Attestor makes evidence. It may be used by several goroutines.
 type Attestor interface {

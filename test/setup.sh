@@ -22,6 +22,8 @@ if [ "$for_what" = test ]; then
 	have mmdebstrap || need+=(mmdebstrap)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
+	have keytool || need+=(default-jre-headless) # opens the keystores that are made
+	have openssl || need+=(openssl)
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 

@@ -1,49 +1,52 @@
 package aws
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"net/http"
-	"strings"
+	"os"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
-	"github.com/aws/smithy-go"
 
 	"github.com/quaymaster/quaymaster/auth"
 )
 
-// identity is what the metadata service says of this machine.
+// identity is who this machine is, and the keys of its role.
 type identity struct {
-	account, instance, region, role string
-	keys                            sdk.Credentials
+	who    string          // for people
+	region string          // of the instance; of a task only where its partition has no global STS
+	keys   sdk.Credentials // Expires is in AWS's time
+	clock  skew
 }
 
-// principal is a line for people. A role's path is left out: the metadata
-// service does not know it.
-func (i identity) principal() string {
-	return fmt.Sprintf("arn:%s:iam::%s:role/%s on %s (%s)", partition(i.region), i.account, i.role, i.instance, i.region)
-}
-
-// partition follows the names of regions, as AWS documents them under "Amazon
-// Resource Names". Only people read the result.
-func partition(region string) string {
-	for _, p := range [][2]string{{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"us-iso-", "aws-iso"}, {"us-isob-", "aws-iso-b"}, {"eusc-", "aws-eusc"}} {
-		if strings.HasPrefix(region, p[0]) {
-			return p[1]
-		}
+// identify finds the machine's role: the task's, where ECS set its variables,
+// or else the instance's. Where they are set, they are what counts: falling
+// back on the instance's role would be another identity.
+func identify(ctx context.Context, now func() time.Time) (identity, error) {
+	endpoint, err := containerEndpoint(os.Getenv)
+	if err != nil {
+		return identity{}, err
 	}
-	return "aws"
+	var found identity
+	if endpoint != nil {
+		found, err = taskIdentity(ctx, endpoint, now)
+	} else {
+		found, err = instanceIdentity(ctx, now)
+	}
+	if err != nil {
+		return identity{}, err
+	}
+	if ends := found.keys.Expires; found.keys.CanExpire && !found.clock.correct(now()).Before(ends) {
+		return identity{}, fmt.Errorf("%s was given keys of its role that ended at %s: AWS has not renewed them yet, "+
+			"or this machine's clock is wrong: %w", found.who, ends.UTC().Format(time.RFC3339), auth.ErrUnavailable)
+	}
+	return found, nil
 }
 
-// identify asks the metadata service who this machine is, and for the keys of
-// its role.
-func (a *Attestor) identify(ctx context.Context) (identity, error) {
-	service, err := newMetadata()
+// instanceIdentity asks the metadata service who this machine is, and for the
+// keys of its role.
+func instanceIdentity(ctx context.Context, now func() time.Time) (identity, error) {
+	service, err := newMetadata(now)
 	if err != nil {
 		return identity{}, err
 	}
@@ -51,55 +54,33 @@ func (a *Attestor) identify(ctx context.Context) (identity, error) {
 	if err != nil {
 		return identity{}, service.explain(ctx, "reading the instance identity document", err)
 	}
-	found := identity{account: document.AccountID, instance: document.InstanceID, region: document.Region}
-	if found.role, err = service.roleName(ctx); err != nil {
+	role, keys, err := service.role(ctx)
+	if err != nil {
 		return identity{}, err
 	}
-	if found.keys, err = service.roleKeys(ctx, found.role); err != nil {
+	return identity{
+		// A role's path is left out: the metadata service does not know it.
+		who: fmt.Sprintf("arn:%s:iam::%s:role/%s on %s (%s)",
+			partition(document.Region), document.AccountID, role, document.InstanceID, document.Region),
+		region: document.Region, keys: keys, clock: service.last.clock,
+	}, nil
+}
+
+// taskIdentity asks the ECS agent for the keys of the task's role. That agent
+// runs on the same clock as this one; so the time comes from the instance's
+// metadata service, where it can be reached, and meanwhile.
+func taskIdentity(ctx context.Context, from *endpoint, now func() time.Time) (identity, error) {
+	measured := make(chan skew, 1)
+	go func() { measured <- measureClock(ctx, now) }()
+	keys, role, err := from.keys(ctx)
+	found := identity{who: role.describe(), keys: keys, clock: <-measured}
+	if err != nil {
 		return identity{}, err
 	}
-	if !a.now().Before(found.keys.Expires) {
-		return identity{}, fmt.Errorf("the metadata service hands out keys of role %s that ended at %s: AWS has not renewed them yet, "+
-			"or this machine's clock is wrong: %w", found.role, found.keys.Expires.UTC().Format(time.RFC3339), auth.ErrUnavailable)
+	if role.partition() != partition(globalRegion) {
+		if found.region, err = HostRegion(ctx); err != nil {
+			return identity{}, fmt.Errorf("finding the region whose STS Vault asks, in partition %s: %w", role.partition(), err)
+		}
 	}
 	return found, nil
-}
-
-// roleName is the role of the instance profile, of which there is one at most.
-func (m *metadata) roleName(ctx context.Context) (string, error) {
-	list, err := m.client.GetMetadata(ctx, &imds.GetMetadataInput{Path: "iam/security-credentials/"})
-	if err != nil && m.last.status == http.StatusNotFound {
-		return "", noRole()
-	}
-	if err != nil {
-		return "", m.explain(ctx, "reading the name of the instance's role", err)
-	}
-	defer list.Content.Close()
-	lines := bufio.NewScanner(list.Content)
-	if !lines.Scan() || lines.Text() == "" {
-		return "", noRole()
-	}
-	return lines.Text(), nil
-}
-
-// roleKeys gets the role's keys. EC2 answers 200 even when it has none, with a
-// code that says why.
-func (m *metadata) roleKeys(ctx context.Context, role string) (sdk.Credentials, error) {
-	keys, err := ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = m.client }).Retrieve(ctx)
-	if err == nil {
-		return keys, nil
-	}
-	if refusal, ok := errors.AsType[*smithy.GenericAPIError](err); ok {
-		return sdk.Credentials{}, fmt.Errorf("EC2 has no keys for role %s (%s): check that the role exists and that its trust policy "+
-			"lets ec2.amazonaws.com assume it: %w", role, refusal.Code, auth.ErrNoIdentity)
-	}
-	if m.last.status == http.StatusNotFound {
-		return sdk.Credentials{}, noRole()
-	}
-	return sdk.Credentials{}, m.explain(ctx, "reading the keys of role "+role, err)
-}
-
-func noRole() error {
-	return fmt.Errorf("this EC2 instance has no IAM role: attach an instance profile to it "+
-		"(aws ec2 associate-iam-instance-profile): %w", auth.ErrNoIdentity)
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 	sdkimds "github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -25,12 +26,13 @@ type metadata struct {
 }
 
 // newMetadata speaks IMDSv2 only. It honours the SDK's own variables for
-// another endpoint, and leaves repeating to whoever logs in.
-func newMetadata() (*metadata, error) {
+// another endpoint, and leaves repeating to whoever logs in. now is this host's
+// clock, to be compared with the service's.
+func newMetadata(now func() time.Time) (*metadata, error) {
 	if strings.EqualFold(os.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
 		return nil, fmt.Errorf("AWS_EC2_METADATA_DISABLED is true, so EC2's metadata service was not asked: unset it: %w", auth.ErrNoIdentity)
 	}
-	last := &lastAnswer{client: imds.NewClient()}
+	last := &lastAnswer{client: imds.NewClient(), now: now}
 	options := sdkimds.Options{HTTPClient: last, EnableFallback: sdk.FalseTernary, Retryer: sdk.NopRetryer{}}
 	if err := options.EndpointMode.SetFromString(os.Getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")); err != nil {
 		return nil, fmt.Errorf("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE: %w: %w", err, auth.ErrNoIdentity)
@@ -39,12 +41,14 @@ func newMetadata() (*metadata, error) {
 }
 
 // lastAnswer remembers how the last request went, because the SDK's error for
-// a failed session token hides its cause.
+// a failed session token hides its cause, and what time it was there.
 type lastAnswer struct {
 	client *http.Client
+	now    func() time.Time
 	url    *url.URL
 	status int // zero: no answer
 	err    error
+	clock  skew
 }
 
 // Do implements the SDK's HTTPClient.
@@ -53,6 +57,7 @@ func (l *lastAnswer) Do(request *http.Request) (*http.Response, error) {
 	l.url, l.status, l.err = request.URL, 0, err
 	if err == nil {
 		l.status = response.StatusCode
+		l.clock.note(response.Header, l.now())
 	}
 	return response, err
 }
@@ -67,20 +72,37 @@ func (l *lastAnswer) forToken() bool {
 // where, and what to do. A service that is not there is no identity; one that
 // is there but slow or failing may recover.
 func (m *metadata) explain(ctx context.Context, doing string, err error) error {
-	reason, decision := m.reason(ctx, err)
-	where := "EC2's metadata service"
-	if m.last.url != nil {
-		where += " at " + m.last.url.Scheme + "://" + m.last.url.Host
+	if m.last.err != nil {
+		err = m.last.err // the SDK may have cut it off
 	}
-	return fmt.Errorf("%s from %s: %s: %w", doing, where, reason, decision)
+	reason, decision := networkReason(ctx, err, metadataHints)
+	if decision == nil {
+		reason, decision = m.statusReason(err)
+	}
+	return fmt.Errorf("%s from EC2's metadata service%s: %s: %w", doing, m.last.where(), reason, decision)
+}
+
+func (l *lastAnswer) where() string {
+	if l.url == nil {
+		return ""
+	}
+	return " at " + l.url.Scheme + "://" + l.url.Host
 }
 
 const enable = "aws ec2 modify-instance-metadata-options --http-endpoint enabled --http-tokens required"
 
-func (m *metadata) reason(ctx context.Context, err error) (reason string, decision error) {
-	if m.last.err != nil {
-		err = m.last.err // the SDK may have cut it off
-	}
+// hints say what to do when nothing answers, and when nothing answers in time.
+type hints struct{ absent, slow string }
+
+var metadataHints = hints{
+	absent: "is this an EC2 instance, with the service enabled (" + enable + ")?",
+	slow: "if this agent runs in a container, let answers pass one more hop " +
+		"(aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2)",
+}
+
+// networkReason explains a request that brought no answer, or none that can be
+// a metadata service's. The decision is nil for other errors.
+func networkReason(ctx context.Context, err error, do hints) (reason string, decision error) {
 	dial, isNetwork := errors.AsType[*net.OpError](err)
 	timeout, isTimeout := errors.AsType[net.Error](err)
 	switch {
@@ -91,12 +113,11 @@ func (m *metadata) reason(ctx context.Context, err error) (reason string, decisi
 	case errors.Is(err, imds.ErrTooLarge):
 		return "something else answers there: " + imds.ErrTooLarge.Error(), auth.ErrNoIdentity
 	case isNetwork && dial.Op == "dial":
-		return "nothing answers (" + dial.Err.Error() + "): is this an EC2 instance, with the service enabled (" + enable + ")?", auth.ErrNoIdentity
+		return "nothing answers (" + dial.Err.Error() + "): " + do.absent, auth.ErrNoIdentity
 	case isTimeout && timeout.Timeout():
-		return "it took the connection and did not answer in time: if this agent runs in a container, let answers pass one more hop " +
-			"(aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2)", auth.ErrUnavailable
+		return "it took the connection and did not answer in time: " + do.slow, auth.ErrUnavailable
 	}
-	return m.statusReason(err)
+	return "", nil
 }
 
 func (m *metadata) statusReason(err error) (reason string, decision error) {

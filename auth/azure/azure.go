@@ -1,4 +1,5 @@
-// Package azure proves to Vault that this machine is a certain Azure VM.
+// Package azure proves that this machine is a certain Azure VM: to Vault, by
+// an Attestor, and to Azure's own services, by a Credential.
 //
 // The proof is a token that Entra ID signed for the machine's managed
 // identity. The instance metadata service hands it to whoever asks on the
@@ -9,6 +10,8 @@
 //
 // The audience, which Vault calls the resource, keeps a token made for another
 // service from being used at Vault, and this one from being used elsewhere.
+//
+// Azure's own services take the same kind of token, made for them.
 package azure
 
 import (
@@ -30,7 +33,7 @@ const (
 	linkLocal = "http://169.254.169.254"
 )
 
-// Options of an Attestor. The zero value suits a machine with a
+// Options of an Attestor or a Credential. The zero value suits a machine with a
 // system-assigned identity, or with one user-assigned identity and no other.
 type Options struct {
 	// ClientID names one of the machine's user-assigned identities.
@@ -46,16 +49,17 @@ type Options struct {
 // Attestor makes evidence for Vault's azure auth method. It keeps nothing
 // between attestations.
 type Attestor struct {
-	clientID string
-	endpoint *url.URL
-	now      func() time.Time
+	clientID   string
+	endpoint   *url.URL
+	now        func() time.Time
+	audienceIs string // what an audience must be, for people; begins with a colon
 }
 
 var uuid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 // New checks options. It makes no request.
 func New(o Options) (*Attestor, error) {
-	a := &Attestor{clientID: o.ClientID, now: o.Now}
+	a := &Attestor{clientID: o.ClientID, now: o.Now, audienceIs: ": it must be the resource that Vault's azure auth method is configured with"}
 	if a.clientID != "" && !uuid.MatchString(a.clientID) {
 		return nil, fmt.Errorf("the client ID %q of the managed identity: write it as in 00000000-1111-2222-3333-444444444444 "+
 			"(az identity show --query clientId)", a.clientID)

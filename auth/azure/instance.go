@@ -84,14 +84,32 @@ func (i instance) login() map[string]secret.Value {
 	return fields
 }
 
-// managers are the addresses of Azure Resource Manager in sovereign clouds.
-var managers = map[string]string{
-	"AzureUSGovernmentCloud": "https://management.usgovcloudapi.net/",
-	"AzureChinaCloud":        "https://management.chinacloudapi.cn/",
-}
+// The names that the metadata service has for sovereign clouds, and where each
+// has what the public cloud has elsewhere ("Azure Government endpoint
+// mapping", "Azure China: check endpoints").
+const (
+	government = "AzureUSGovernmentCloud"
+	china      = "AzureChinaCloud"
+)
+
+var (
+	managers = map[string]string{
+		government: "https://management.usgovcloudapi.net/",
+		china:      "https://management.chinacloudapi.cn/",
+	}
+	keyVaults = map[string]string{
+		government: "vault.usgovcloudapi.net",
+		china:      "vault.azure.cn",
+	}
+)
 
 // manager is the address of Azure Resource Manager, which is the resource that
 // Vault's documentation configures, in the machine's own cloud.
 func (i instance) manager() string {
 	return cmp.Or(managers[i.Cloud], "https://management.azure.com/")
+}
+
+// keyVaults is the DNS suffix of the key vaults in the machine's own cloud.
+func (i instance) keyVaults() string {
+	return cmp.Or(keyVaults[i.Cloud], "vault.azure.net")
 }

@@ -56,7 +56,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{cloud: cloud, tenant: cloud.AddTenant(tenantID)}
 	w.tenant.AddApplication(vaultsClientID, "vault's own")
 	w.addMachines(cloud.AddTenant(otherTenantID))
-	w.vault = startVault(t, cloud)
+	w.vault = startVault(t, cloud, realvault.AzureAuth{Resource: manager})
 	w.writeRoles(t)
 	return w
 }
@@ -85,7 +85,8 @@ func (w *world) addMachines(other *azuresim.Tenant) {
 }
 
 // startVault leads Vault, which has Microsoft's hosts hard-coded, to the cloud.
-func startVault(t *testing.T, cloud *azuresim.Cloud) *realvault.Vault {
+// It fills in what all tests have the same.
+func startVault(t *testing.T, cloud *azuresim.Cloud, method realvault.AzureAuth) *realvault.Vault {
 	t.Helper()
 	authority, err := cloudsim.NewAuthority()
 	if err != nil {
@@ -99,12 +100,13 @@ func startVault(t *testing.T, cloud *azuresim.Cloud) *realvault.Vault {
 	proxy := serve(t, cloudsim.Proxy{To: strings.TrimPrefix(microsoft, "https://")}, cloudsim.Options{})
 	v := realvault.ForTest(t, realvault.Options{Env: []string{"HTTPS_PROXY=" + proxy, "SSL_CERT_FILE=" + ca}})
 	ctx := t.Context()
+	method.Mount, method.TenantID, method.ClientID, method.ClientSecret = "azure", tenantID, vaultsClientID, "vault's own"
 	put := func() error {
 		_, err := v.PutKV2(ctx, "kv", "shop/db", map[string]any{"password": "correct horse"})
 		return err
 	}
 	if err := errors.Join(
-		v.EnableAzure(ctx, realvault.AzureAuth{Mount: "azure", TenantID: tenantID, Resource: manager, ClientID: vaultsClientID, ClientSecret: "vault's own"}),
+		v.EnableAzure(ctx, method),
 		v.WritePolicy(ctx, "shop", `path "kv/data/shop/*" { capabilities = ["read"] }`),
 		v.MountKV(ctx, "kv", 2), put(),
 	); err != nil {

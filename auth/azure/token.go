@@ -21,6 +21,7 @@ import (
 type identity struct {
 	token       secret.Value
 	principalID string
+	expires     time.Time
 }
 
 // identify asks for a token. Waiting and asking again is left to whoever logs
@@ -50,18 +51,20 @@ func (a *Attestor) identify(ctx context.Context, service *metadata, audience str
 	return a.read(token.Token, service.where())
 }
 
-// read looks into a token for what people want to know. Vault verifies it.
+// read looks into a token for what people want to know and when it ends. It is
+// verified by who takes it.
 func (a *Attestor) read(token, where string) (identity, error) {
 	claims, err := claimsOf(token)
 	if err != nil {
 		return identity{}, fmt.Errorf("reading the managed identity's token from %s: something else answers there: what it gives is no token of Entra ID (%w): %w",
 			where, err, auth.ErrNoIdentity)
 	}
-	if ends := time.Unix(claims.Expires, 0); !a.now().Before(ends) {
+	ends := time.Unix(claims.Expires, 0)
+	if !a.now().Before(ends) {
 		return identity{}, fmt.Errorf("the metadata service hands out a token of managed identity %s that ended at %s: Azure has not renewed it yet, "+
 			"or this machine's clock is wrong: %w", claims.PrincipalID, ends.UTC().Format(time.RFC3339), auth.ErrUnavailable)
 	}
-	return identity{token: text(token), principalID: claims.PrincipalID}, nil
+	return identity{token: text(token), principalID: claims.PrincipalID, expires: ends}, nil
 }
 
 // claims are those of "Access token claims reference" that matter here.
@@ -100,7 +103,7 @@ func (a *Attestor) rejection(last lastAnswer) error {
 		return fmt.Errorf("this VM does not have the managed identity with client ID %s: assign it (az vm identity assign --identities), "+
 			"or correct the client ID (az vm identity show)", a.clientID)
 	case last.code == "invalid_resource":
-		return fmt.Errorf("Entra ID knows no such audience: it must be the resource that Vault's azure auth method is configured with (%s)", last.description)
+		return fmt.Errorf("Entra ID knows no such audience%s (%s)", a.audienceIs, last.description)
 	}
 	return fmt.Errorf("the metadata service refuses (%d): %s", last.status, last.description)
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/quaymaster/quaymaster/auth/aws"
@@ -15,32 +14,30 @@ import (
 	"github.com/quaymaster/quaymaster/internal/cloudsim/awssim"
 )
 
-// inside tells the test binary that it runs in a network namespace of its own.
+// inside tells the test binary that it runs in namespaces of its own.
 const inside = "QUAYMASTER_TEST_LINK_LOCAL"
 
 // TestLinkLocalWithoutAnyOverride runs detection and attestation as they run on
-// a host: in a network namespace in which 169.254.169.254 really answers. No
-// option, variable or client says otherwise.
+// a host: in network and mount namespaces in which 169.254.169.254 really
+// answers. No option, variable or client says otherwise.
 func TestLinkLocalWithoutAnyOverride(t *testing.T) {
 	if os.Getenv(inside) == "" {
 		again := exec.Command(os.Args[0], "-test.run", "^TestLinkLocalWithoutAnyOverride$", "-test.v")
 		again.Env = append(withoutMetadataVariables(os.Environ()), inside+"=yes")
-		again.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		cloudsim.Isolate(again)
 		out, err := again.CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "attested as arn:aws:iam::123456789012:role/docker-host") {
 			t.Errorf("%v\n%s", err, out)
 		}
 		return
 	}
-	for _, args := range [][]string{{"link", "set", "lo", "up"}, {"address", "add", "169.254.169.254/32", "dev", "lo"}} {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
+	if err := cloudsim.HoldLinkLocal(); err != nil {
+		t.Fatal(err)
 	}
 	account := awssim.NewAccount("123456789012", cloudsim.NewEnvironment(nil, nil))
 	account.AddRole("/", "docker-host")
 	service := awssim.NewIMDS(account, awssim.Instance{ID: "i-0abc", Region: "eu-west-1", AvailabilityZone: "eu-west-1a", Role: "docker-host"})
-	server, err := cloudsim.Start(service, cloudsim.Options{Address: "169.254.169.254:80"})
+	server, err := cloudsim.Start(service, cloudsim.Options{Address: cloudsim.LinkLocal})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,17 +10,17 @@
 //	     account: Google's word on the account only
 //
 // The audience keeps a proof made for one role of Vault from being used for
-// another one. Access tokens come from the metadata server and from nowhere
-// else: key files in the environment would be static credentials, which no host
-// needs to hold.
+// another one. To Google's own APIs, the machine proves itself by AccessTokens:
+// those of its service account, or of another one that this may act as.
+//
+// Access tokens come from the metadata server and from nowhere else: key files
+// in the environment would be static credentials, which no host needs to hold.
 package gcp
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth"
@@ -40,8 +40,6 @@ const (
 // attestation takes; each alone is bounded by imds.RequestTimeout.
 const attestTimeout = 5 * time.Second
 
-const iamCredentials = "https://iamcredentials.googleapis.com"
-
 // Options of an Attestor. Only Role is needed.
 type Options struct {
 	Type Type   // empty: GCE
@@ -55,33 +53,30 @@ type Options struct {
 // Attestor makes evidence for Vault's gcp auth method. It keeps nothing between
 // attestations.
 type Attestor struct {
-	kind     Type
-	role     string
-	endpoint string
-	now      func() time.Time
+	kind Type
+	role string
+	iam  iam
+	now  func() time.Time
 }
 
 // New checks options. It makes no request.
 func New(o Options) (*Attestor, error) {
-	a := &Attestor{kind: o.Type, role: o.Role, endpoint: strings.TrimSuffix(o.IAMCredentials, "/"), now: o.Now}
+	a := &Attestor{kind: o.Type, role: o.Role, now: o.Now}
 	if a.kind == "" {
 		a.kind = GCE
-	}
-	if a.endpoint == "" {
-		a.endpoint = iamCredentials
 	}
 	if a.now == nil {
 		a.now = time.Now
 	}
-	switch u, err := url.Parse(a.endpoint); {
+	switch {
 	case a.kind != GCE && a.kind != IAM:
 		return nil, fmt.Errorf("the login type %q: write %s or %s, as the role in Vault has it", a.kind, GCE, IAM)
 	case a.role == "":
 		return nil, errors.New("a login with a Google identity needs the role's name, which is part of the evidence")
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return nil, fmt.Errorf("the address of the IAM Credentials API %q: write it as https://host", o.IAMCredentials)
 	}
-	return a, nil
+	var err error
+	a.iam, err = newIAM(o.IAMCredentials)
+	return a, err
 }
 
 // Attest implements auth.Attestor. Vault takes any audience that ends in

@@ -81,6 +81,11 @@ func (f failure) check(t *testing.T, kind gcp.Type) {
 	w := newWorld(t)
 	f.arrange(t, w)
 	_, err := attest(t, w.options(kind), "")
+	f.is(t, err)
+}
+
+func (f failure) is(t *testing.T, err error) {
+	t.Helper()
 	if !errors.Is(err, f.kind) {
 		t.Fatalf("%v is not %v", err, f.kind)
 	}

@@ -37,10 +37,14 @@ const DefaultTimeout = 10 * time.Second
 
 // Config says where Vault is. What is empty is read from the variables that
 // Vault's own tools read: VAULT_ADDR, VAULT_CACERT, VAULT_NAMESPACE,
-// VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, and the variables
-// for a proxy.
+// VAULT_CLIENT_CERT, VAULT_CLIENT_KEY, VAULT_TLS_SERVER_NAME, VAULT_SRV_LOOKUP,
+// and the variables for a proxy.
 type Config struct {
-	Address string // https://vault.internal:8200
+	// Address is https://vault.internal:8200, or srv://_vault._tcp.example.internal
+	// for the servers that the SRV records of that name say. Their certificates
+	// are to name what was written, without the labels that begin with an
+	// underscore (example.internal), whatever the servers are called.
+	Address string
 	CAFile  string // PEM; empty: the system's authorities
 	// ClientCertFile and ClientKeyFile, both PEM, are for a Vault whose
 	// listener asks for a client certificate; both or neither.
@@ -48,6 +52,8 @@ type Config struct {
 	Namespace                     string
 	TLSServerName                 string        // the name to expect in the certificate, if not the address's
 	Timeout                       time.Duration // of one request; zero: VAULT_CLIENT_TIMEOUT, or DefaultTimeout
+	// Resolver looks names up. Nil: the system's.
+	Resolver *net.Resolver
 	// Dial, when set, connects instead of the network's own dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -78,9 +84,9 @@ func New(config Config) (*Client, error) {
 		base.SetNamespace(config.Namespace)
 	}
 	files := config.files()
-	transport := &transport{build: config.transport, files: files, stamp: stampOf(files), current: config.ofSettings(settings)}
+	transport := &transport{build: config.transport, files: files, stamp: stampOf(files), current: ofSettings(settings)}
 	settings.HttpClient.Transport = transport
-	return &Client{base: base, transport: transport, address: settings.Address, namespace: base.Namespace()}, nil
+	return &Client{base: base, transport: transport, address: config.address(), namespace: base.Namespace()}, nil
 }
 
 // settings are those of the environment with config on top.
@@ -89,7 +95,12 @@ func (config Config) settings() (*api.Config, error) {
 	if settings.Error != nil {
 		return nil, fmt.Errorf("reading the VAULT_* environment variables: %w", settings.Error)
 	}
-	settings.Address = cmp.Or(config.Address, os.Getenv(api.EnvVaultAddress))
+	settings.Address = config.address()
+	found, err := config.discover(settings.Address, settings.SRVLookup)
+	if err != nil {
+		return nil, err
+	}
+	config.connect(settings, found)
 	if err := checkAddress(settings.Address); err != nil {
 		return nil, err
 	}
@@ -139,16 +150,14 @@ func (config Config) transport() (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.ofSettings(settings), nil
+	return ofSettings(settings), nil
 }
 
-func (config Config) ofSettings(settings *api.Config) *http.Transport {
-	transport := settings.HttpClient.Transport.(*http.Transport) // api.DefaultConfig has made it so
-	if config.Dial != nil {
-		transport.DialContext = config.Dial
-	}
-	return transport
+func ofSettings(settings *api.Config) *http.Transport {
+	return settings.HttpClient.Transport.(*http.Transport) // api.DefaultConfig has made it so
 }
+
+func (config Config) address() string { return cmp.Or(config.Address, os.Getenv(api.EnvVaultAddress)) }
 
 // Address is where Vault is, for messages.
 func (c *Client) Address() string { return c.address }

@@ -2,6 +2,7 @@ package vaultlogin
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
@@ -10,7 +11,18 @@ import (
 // refused reports whether a failed login of a method was decided: whether
 // repeating it is no use until somebody changes Vault or the cloud.
 func refused(method string, failure *vaultclient.Failure) bool {
-	return failure.Decided() || (method == "azure" && failure.Status == http.StatusInternalServerError && azureRefuses(failure.Error()))
+	failed := failure.Status == http.StatusInternalServerError
+	switch method {
+	case "azure":
+		return failure.Decided() || (failed && azureRefuses(failure.Error()))
+	case "aws":
+		return (failure.Decided() && !awsUndecided(failure.Error())) || (failed && awsRefuses(failure.Error()))
+	}
+	return failure.Decided()
+}
+
+func containsAny(text string, words []string) bool {
+	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(text, w) })
 }
 
 // azureRefuses reads a 500 of Vault's azure method, which answers so whatever
@@ -23,7 +35,7 @@ func azureRefuses(text string) bool {
 	if strings.Contains(text, "fetching keys") { // to verify a signature with: Microsoft did not answer
 		return false
 	}
-	for _, words := range []string{
+	return containsAny(text, []string{
 		" not authorized",           // subscription, resource group, location, scale set, service principal, groups
 		"does not match",            // a name or identity that is not the token's
 		"match expected identities", // object ID, app ID
@@ -44,10 +56,5 @@ func azureRefuses(text string) bool {
 		"ERROR CODE: AuthorizationFailed",   // Vault itself may not look at the machine
 		"tenant_id is required",             // the method is not configured
 		"resource is required",              // likewise
-	} {
-		if strings.Contains(text, words) {
-			return true
-		}
-	}
-	return false
+	})
 }

@@ -22,14 +22,15 @@ func (l *loop) login(ctx context.Context) (*held, error) {
 	}
 	evidence, err := l.attestor.Attest(ctx, l.audience)
 	if err != nil {
-		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) {
+		if !errors.Is(err, auth.ErrNoIdentity) && !errors.Is(err, auth.ErrUnavailable) && !errors.Is(err, auth.ErrRefused) {
 			err = fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 		}
 		return nil, fmt.Errorf("evidence for %s: %w", l.where(), err)
 	}
-	if l.identity != evidence.Principal {
-		l.identity = evidence.Principal
-		l.log.Info("identity found", "host", evidence.Principal)
+	l.sayIdentity(evidence)
+	l.noteStatic(evidence)
+	if evidence.Method == auth.TokenMethod {
+		return l.adopt(ctx, evidence)
 	}
 	body := map[string]any{"role": l.role}
 	for name, value := range evidence.Login {
@@ -46,6 +47,20 @@ func (l *loop) login(ctx context.Context) (*held, error) {
 	}
 	token := newToken(answer.Auth, evidence, asked)
 	return &held{token: token, full: token.TTL, renewed: asked}, nil
+}
+
+// sayIdentity logs who the host is and how that is shown, when it changed.
+func (l *loop) sayIdentity(evidence auth.Evidence) {
+	found := identity{evidence.Principal, evidence.Remark}
+	if l.identity == found {
+		return
+	}
+	l.identity = found
+	log := l.log.With("host", found.principal)
+	if found.remark != "" {
+		log = log.With("remark", found.remark)
+	}
+	log.Info("identity found")
 }
 
 // checkNamespace asks once, before the first login, whether the server heeds
@@ -94,7 +109,7 @@ func (s *Source) loginFailure(evidence auth.Evidence, err error) error {
 	decision, advice := auth.ErrUnavailable, ""
 	if refused(evidence.Method, failure) {
 		decision = auth.ErrRefused
-		advice = fmt.Sprintf(" (this host is %s)", evidence.Principal)
+		advice = fmt.Sprintf(" (this host is %s)", evidence.Principal) + s.advise(evidence, failure)
 	}
 	switch failure.Status {
 	case http.StatusForbidden, http.StatusNotFound:

@@ -27,9 +27,12 @@ type loop struct {
 	loggedIn  time.Time // the last time
 	deaths    int       // tokens in a row that Vault forgot soon after their login
 	condition string    // what was logged last; empty: all is well
-	identity  string    // who the host last proved to be
+	identity  identity  // who the host last proved to be
 	heeded    bool      // the server was asked whether it heeds the client's namespace, and does
 }
+
+// identity is what is logged of evidence.
+type identity struct{ principal, remark string }
 
 // Run logs in and keeps the login alive until ctx ends. It then returns nil, or
 // the error of revoking the token. It may be called once.

@@ -89,6 +89,7 @@ type Source struct {
 
 	mu      sync.Mutex
 	held    *held         // nil: none
+	static  string        // what the last evidence was made of; empty: nothing static
 	failure error         // of the last attempt; nil: it succeeded, or there was none
 	next    time.Time     // when the attempt after a failure is due
 	ended   bool          // Run has returned
@@ -155,6 +156,7 @@ type State struct {
 	LoggedIn  bool
 	Principal string    // as Vault sees it; of the last login
 	Accessor  string    // names the token in Vault's audit log
+	Static    string    // the static credential that the login rests on; empty: none
 	Expires   time.Time // of the token; zero: never
 	Err       error     // of the last attempt to log in or renew; nil: it succeeded
 	NextTry   time.Time // when Err is not nil
@@ -164,7 +166,7 @@ type State struct {
 func (s *Source) State() State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	state := State{LoggedIn: s.held.alive(time.Now()), Err: s.failure}
+	state := State{LoggedIn: s.held.alive(time.Now()), Static: s.static, Err: s.failure}
 	if s.failure != nil {
 		state.NextTry = s.next
 	}

@@ -2,9 +2,10 @@
 //
 // The engine and the gate report Facts. Attest turns them into Selectors: the
 // attested facts that grants are written in. ParseLabels turns the container's
-// quaymaster labels into Wants: what the container asks for. A want is only a
-// wish; policy decides on each with the selectors, so what an image says of
-// itself is never enough to get a secret.
+// quaymaster labels into Wants: what the container asks for, in which format,
+// and what is done when that changes. A want is only a wish, even where its ref
+// names selectors; policy decides on each, so what an image says of itself is
+// never enough to get a secret.
 package workload
 
 import (

@@ -75,5 +75,5 @@ func openVault(cloud detect.Cloud, c config.Config, settings config.Vault, log *
 	if err != nil {
 		return nil, nil, err
 	}
-	return login, vault.New(client, login, time.Now), nil
+	return login, vault.New(vault.Options{Client: client, Tokens: login, Now: time.Now}), nil
 }

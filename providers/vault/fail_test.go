@@ -23,15 +23,17 @@ func TestWhatCannotBeRead(t *testing.T) {
 		kind error
 		text string
 	}{
-		"vault:kv/shop/none":               {providers.ErrNotFound, "there is nothing at kv/data/shop/none"},
-		"vault:old/shop/none":              {providers.ErrNotFound, "there is nothing at old/shop/none"},
-		"vault:kv/other/db":                {providers.ErrDenied, "Vault denies it (403)"},
-		"vault:old/other":                  {providers.ErrDenied, "Vault denies it (403)"},
-		"vault:nowhere/db":                 {providers.ErrDenied, "preflight capability check returned 403"},
-		"vault:kv":                         {providers.ErrInvalid, "kv names a mount, not a secret below it"},
-		"vault:old/shop/db@2":              {providers.ErrInvalid, "keeps no versions: leave out @2"},
-		"vault:kv/shop/db?ttl=1h":          {providers.ErrInvalid, "a key-value secret takes no parameters"},
-		"vault:old/shop/db?a=b#password@1": {providers.ErrInvalid, "a key-value secret takes no parameters"},
+		"vault:kv/shop/none":                   {providers.ErrNotFound, "there is nothing at kv/data/shop/none"},
+		"vault:old/shop/none":                  {providers.ErrNotFound, "there is nothing at old/shop/none"},
+		"vault:kv/other/db":                    {providers.ErrDenied, "Vault denies it (403)"},
+		"vault:old/other":                      {providers.ErrDenied, "Vault denies it (403)"},
+		"vault:nowhere/db":                     {providers.ErrDenied, "preflight capability check returned 403"},
+		"vault:kv":                             {providers.ErrInvalid, "kv names a mount, not a secret below it"},
+		"vault:old/shop/db@2":                  {providers.ErrInvalid, "keeps no versions: leave out @2"},
+		"vault:kv/shop/db?ttl=1h":              {providers.ErrInvalid, "a key-value secret takes no parameters"},
+		"vault:old/shop/db?a=b#password":       {providers.ErrInvalid, "a key-value secret takes no parameters"},
+		"vault:sys/mounts":                     {providers.ErrInvalid, "below sys/ Vault keeps its own workings"},
+		"vault:auth/token/create?method=write": {providers.ErrInvalid, "below auth/ Vault keeps its own workings"},
 	} {
 		for range 2 { // the second time the mount is remembered
 			w.fails(ref, want.kind, want.text)
@@ -39,21 +41,22 @@ func TestWhatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A mount that is of no kind that can be read, or an answer that is not about
+// A mount that is of no kind that holds secrets, or an answer that is not about
 // a mount at all.
-func TestMountsThatAreNoKeyValueEngine(t *testing.T) {
+func TestMountsThatHoldNoSecrets(t *testing.T) {
 	for answer, want := range map[string]struct {
 		kind error
 		text string
 	}{
-		`{"data":{"path":"pki/","type":"pki","options":null}}`: {providers.ErrInvalid, `the mount pki/ is of type "pki"`},
-		`{"data":{"path":"other/","type":"kv"}}`:               {providers.ErrInvalid, "names a mount, not a secret below it"},
-		`{}`:                                                   {providers.ErrUnavailable, "is that Vault?"},
-		`{"data":{"path":7,"type":[],"options":"x"}}`:          {providers.ErrUnavailable, "is that Vault?"},
+		`{"request_id":"1","data":{"path":"m/","type":"cubbyhole"}}`: {providers.ErrInvalid, `the mount m/ is of type "cubbyhole"`},
+		`{"request_id":"1","data":{"path":"m/","type":"identity"}}`:  {providers.ErrInvalid, "of the identity engine only oidc/token/<role> can be read"},
+		`{"request_id":"1","data":{"path":"other/","type":"kv"}}`:    {providers.ErrInvalid, "names a mount, not a secret below it"},
+		`{}`: {providers.ErrUnavailable, "is that Vault?"},
+		`{"request_id":"1","data":{"path":7,"type":[],"options":"x"}}`: {providers.ErrUnavailable, "is that Vault?"},
 	} {
 		w := newWorld(t)
 		w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: answer})
-		w.fails("vault:pki/issue/web", want.kind, want.text)
+		w.fails("vault:m/issue/web", want.kind, want.text)
 	}
 }
 
@@ -62,7 +65,7 @@ func TestMountsThatAreNoKeyValueEngine(t *testing.T) {
 func TestGenericMount(t *testing.T) {
 	w := newWorld(t)
 	w.put("old", "shop/db", "one")
-	w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: `{"data":{"path":"old/","type":"generic","options":null}}`})
+	w.Set("sys/internal/ui/mounts/", cloudsim.Fault{Status: http.StatusOK, Body: `{"request_id":"1","data":{"path":"old/","type":"generic","options":null}}`})
 	w.wants("vault:old/shop/db", "one")
 }
 
@@ -76,6 +79,7 @@ func TestFaults(t *testing.T) {
 		"limited":        {vaultsim.RateLimited(7), "Vault limits requests (429)"},
 		"foreign":        {vaultsim.Foreign, "what answered 502 is not Vault's API"},
 		"garbage":        {vaultsim.Garbage, "the answer is cut short"},
+		"another's JSON": {cloudsim.Fault{Status: http.StatusOK, Body: `{"password":"` + mark + `"}`}, "is that Vault?"},
 		"a web page":     {cloudsim.Fault{Status: http.StatusOK, Body: "<html>welcome</html>"}, "the answer is not Vault's"},
 		"another's page": {cloudsim.Fault{Status: http.StatusNotFound, Body: "<html>not here</html>"}, "the answer is not Vault's"},
 		"reset":          {cloudsim.Fault{Reset: true}, "Vault cannot be reached"},

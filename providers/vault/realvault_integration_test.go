@@ -48,6 +48,39 @@ func newReal(t *testing.T) *real {
 	return r
 }
 
+// allow lets the provider's token do more than what shopPolicy says.
+func (r *real) allow(rules string) {
+	r.t.Helper()
+	if err := r.WritePolicy(r.t.Context(), "shop", shopPolicy+rules); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// must is for what sets the scene.
+func must[T any](t *testing.T) func(T, error) T {
+	return func(value T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
+// has fetches ref, which must be there.
+func (r *real) has(ref string) secret.Secret {
+	r.t.Helper()
+	return must[secret.Secret](r.t)(r.fetch(ref))
+}
+
+// issues fails unless the provider says so of ref.
+func (r *real) issues(ref string, want bool) {
+	r.t.Helper()
+	if got, err := r.provider.Issues(r.t.Context(), parse(r.t, ref)); err != nil || got != want {
+		r.t.Errorf("%s issues: %v, %v", ref, got, err)
+	}
+}
+
 func (r *real) token(policy string) string {
 	r.t.Helper()
 	made, err := r.Client().Auth().Token().CreateWithContext(r.t.Context(), &api.TokenCreateRequest{Policies: []string{policy}})

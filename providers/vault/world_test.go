@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 	"github.com/quaymaster/quaymaster/providers/vault"
 )
 
+// accessor is that of every token of tokens.
+const accessor = "accessor-of-the-host"
+
 // mark is in every value and is looked for in every error.
 const mark = "s3cr3t"
 
@@ -29,6 +33,8 @@ type tokens struct {
 	refused int   // how often it was told of a refusal
 	fail    error // what Token returns
 	unsure  error // what Refused returns
+
+	superseded map[string]time.Time // by accessor, when it ends
 }
 
 func (s *tokens) Token(context.Context) (auth.Token, error) {
@@ -37,7 +43,7 @@ func (s *tokens) Token(context.Context) (auth.Token, error) {
 	if s.fail != nil {
 		return auth.Token{}, s.fail
 	}
-	return auth.Token{Value: secret.NewValue([]byte(s.list[0]))}, nil
+	return auth.Token{Value: secret.NewValue([]byte(s.list[0])), Accessor: accessor}, nil
 }
 
 func (s *tokens) Refused(_ context.Context, token auth.Token) (retry bool, err error) {
@@ -54,7 +60,10 @@ func (s *tokens) Refused(_ context.Context, token auth.Token) (retry bool, err e
 	return true, nil
 }
 
-func (s *tokens) Superseded(string) (time.Time, bool) { return time.Time{}, false }
+func (s *tokens) Superseded(accessor string) (ends time.Time, superseded bool) {
+	ends, superseded = s.superseded[accessor]
+	return ends, superseded
+}
 
 // world is a stand-in for Vault and a provider that reads from it.
 type world struct {
@@ -65,6 +74,7 @@ type world struct {
 	tokens   *tokens
 	provider *vault.Provider
 	now      time.Time
+	reads    atomic.Int64 // requests for secrets
 
 	mu sync.Mutex // guards Vault, which replace changes
 }
@@ -92,7 +102,7 @@ func newProvider(t *testing.T, config vaultclient.Config, source auth.TokenSourc
 		t.Fatal(err)
 	}
 	t.Cleanup(client.CloseIdleConnections)
-	return client, vault.New(client, source, now)
+	return client, vault.New(vault.Options{Client: client, Tokens: source, Now: now})
 }
 
 // ServeHTTP lets the Vault of the moment answer.
@@ -100,6 +110,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	w.mu.Lock()
 	now := w.Vault
 	w.mu.Unlock()
+	if isRead(r) {
+		w.reads.Add(1)
+	}
 	now.ServeHTTP(rw, r)
 }
 
@@ -167,6 +180,10 @@ func (w *world) fails(ref string, kind error, texts ...string) {
 // no value.
 func checkError(t *testing.T, err, kind error, texts ...string) {
 	t.Helper()
+	if err == nil {
+		t.Errorf("no error, want %v", kind)
+		return
+	}
 	for _, other := range []error{providers.ErrInvalid, providers.ErrNotFound, providers.ErrDenied, providers.ErrUnavailable} {
 		if errors.Is(err, other) != (other == kind) {
 			t.Errorf("is %q: %v, of: %v", other, other != kind, err)

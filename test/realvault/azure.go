@@ -19,6 +19,8 @@ type AzureAuth struct {
 	// ClientID and ClientSecret are the application as which Vault asks Azure
 	// about machines.
 	ClientID, ClientSecret string
+	// Environment is the cloud; empty: AzurePublicCloud.
+	Environment string
 }
 
 // EnableAzure enables and configures an azure auth method.
@@ -32,6 +34,7 @@ func (v *Vault) EnableAzure(ctx context.Context, a AzureAuth) error {
 		"resource":      a.Resource,
 		"client_id":     a.ClientID,
 		"client_secret": a.ClientSecret,
+		"environment":   a.Environment,
 		"max_retries":   -1, // a test wants to see the first answer
 	}
 	if _, err := v.client.Logical().WriteWithContext(ctx, "auth/"+a.Mount+"/config", config); err != nil {

@@ -22,6 +22,7 @@ type Account struct {
 	roles map[string]entity
 	users map[string]entity
 	keys  map[string]issued // by access key ID
+	hosts map[string]*IMDS  // the instances, by ID
 }
 
 // Keys sign requests. A stand-in guards nothing, so its secrets are plain text.
@@ -40,13 +41,13 @@ type entity struct {
 // issued are keys and whom they stand for, in GetCallerIdentity's words.
 type issued struct {
 	Keys
-	entity      entity
-	arn, userID string
+	entity               entity
+	account, arn, userID string
 }
 
 // NewAccount returns an account without roles and users. An ID has twelve digits.
 func NewAccount(id string, env *cloudsim.Environment) *Account {
-	return &Account{id: id, env: env, roles: map[string]entity{}, users: map[string]entity{}, keys: map[string]issued{}}
+	return &Account{id: id, env: env, roles: map[string]entity{}, users: map[string]entity{}, keys: map[string]issued{}, hosts: map[string]*IMDS{}}
 }
 
 // AddRole creates a role, or replaces it by one with another unique ID. path
@@ -87,7 +88,7 @@ func (a *Account) AssumeRole(name, session string, lifetime time.Duration) (Keys
 	if !found {
 		return Keys{}, fmt.Errorf("assuming role %s: %w", name, ErrNoEntity)
 	}
-	a.keys[keys.AccessKeyID] = issued{Keys: keys, entity: role, userID: role.id + ":" + session,
+	a.keys[keys.AccessKeyID] = issued{Keys: keys, entity: role, account: a.id, userID: role.id + ":" + session,
 		arn: fmt.Sprintf("arn:aws:sts::%s:assumed-role/%s/%s", a.id, name, session)}
 	return keys, nil
 }
@@ -106,7 +107,7 @@ func (a *Account) AddUserKeys(name string, keys Keys) error {
 	if !found {
 		return fmt.Errorf("adding keys for user %s: %w", name, ErrNoEntity)
 	}
-	a.keys[keys.AccessKeyID] = issued{Keys: keys, entity: user, userID: user.id, arn: user.arn}
+	a.keys[keys.AccessKeyID] = issued{Keys: keys, entity: user, account: a.id, userID: user.id, arn: user.arn}
 	return nil
 }
 
@@ -148,6 +149,24 @@ func (a *Account) user(name string) (entity, bool) {
 	defer a.mu.Unlock()
 	user, found := a.users[name]
 	return user, found
+}
+
+// profileARN names the instance profile of a role.
+func (a *Account) profileARN(role string) string {
+	return fmt.Sprintf("arn:aws:iam::%s:instance-profile/%s", a.id, role)
+}
+
+func (a *Account) host(instanceID string) (*IMDS, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	host, found := a.hosts[instanceID]
+	return host, found
+}
+
+func (a *Account) addHost(host *IMDS) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.hosts[host.instance.ID] = host
 }
 
 // holder finds the keys that a request names, which must be alive and come

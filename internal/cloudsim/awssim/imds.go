@@ -25,7 +25,13 @@ var (
 	TurnedOff = cloudsim.Fault{Status: http.StatusForbidden}
 	Absent    = cloudsim.Fault{Status: http.StatusNotFound} // something else has the address
 	Throttled = cloudsim.Fault{Status: http.StatusServiceUnavailable}
+	// TooFar is a hop limit below the caller's distance, for TokenPath: the
+	// answer with the session token does not arrive.
+	TooFar = cloudsim.Fault{Delay: 24 * time.Hour}
 )
+
+// TokenPath is where sessions begin.
+const TokenPath = tokenPath
 
 // Mode says which versions of the service an instance allows, as its metadata
 // options do.
@@ -37,34 +43,35 @@ const (
 	NoTokens                   // version 1 only, as old imitations of the service have it
 )
 
-// Instance is what the metadata service tells about a machine.
-type Instance struct {
-	ID, Region, AvailabilityZone string // i-0abc…, eu-west-1, eu-west-1a
-	Role                         string // of the account; empty: no instance profile
-}
-
 // IMDS is EC2's metadata service for one instance. It may be used by several
 // goroutines, and every switch changed while it serves.
 type IMDS struct {
 	cloudsim.Faults   // by URL path
 	cloudsim.Requests // the operation is the HTTP method, the path is the URL's
 
-	account  *Account
-	launched time.Time
+	account *Account
 
 	mu       sync.Mutex
 	instance Instance
+	launched time.Time // or started again after a stop
+	state    string    // in EC2's words: "running"
+	skew     time.Duration
+	undated  bool
+	nextRole string // replaces the instance's after its name was read
 	mode     Mode
 	tokens   map[string]time.Time // session tokens → when they end
 	role     roleKeys
 }
 
-// NewIMDS returns the metadata service of an instance that runs in account.
+// NewIMDS returns the metadata service of an instance that runs in account,
+// and makes the instance known there.
 func NewIMDS(account *Account, instance Instance) *IMDS {
-	return &IMDS{
-		account: account, launched: account.env.Now(),
-		instance: instance, tokens: map[string]time.Time{}, role: roleKeys{lifetime: 6 * time.Hour},
+	m := &IMDS{
+		account: account, launched: account.env.Now(), state: "running",
+		instance: instance.complete(), tokens: map[string]time.Time{}, role: roleKeys{lifetime: 6 * time.Hour},
 	}
+	account.addHost(m)
+	return m
 }
 
 // SetMode changes which versions of the service there are.
@@ -81,6 +88,7 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Server", "EC2ws")
+	w.Header()["Date"] = m.date()
 	status, content := m.answer(w.Header(), r)
 	w.Header().Set("Content-Type", "text/plain")
 	if status != http.StatusOK {
@@ -89,6 +97,30 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(status)
 	io.WriteString(w, content) // a client that went away needs no answer
+}
+
+// SetSkew makes the service's own clock, which its Date header tells, go before
+// (or after) the cloud's.
+func (m *IMDS) SetSkew(by time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.skew = by
+}
+
+// SetUndated makes the service answer without a Date header, as imitations do.
+func (m *IMDS) SetUndated(undated bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.undated = undated
+}
+
+func (m *IMDS) date() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.undated {
+		return nil // so net/http adds none either
+	}
+	return []string{m.account.env.Now().Add(m.skew).Format(http.TimeFormat)}
 }
 
 func (m *IMDS) answer(header http.Header, r *http.Request) (status int, content string) {

@@ -22,6 +22,10 @@ func (m *IMDS) leaves() map[string]func() string {
 	if i.Role != "" {
 		leaves["latest/meta-data/iam/security-credentials/"+i.Role] = m.roleDocument
 	}
+	if n := i.Notary; n != nil {
+		leaves["latest/dynamic/instance-identity/rsa2048"] = func() string { return n.pkcs7(m.document()) }
+		leaves["latest/dynamic/instance-identity/signature"] = func() string { return n.signature(m.document()) }
+	}
 	return leaves
 }
 
@@ -33,6 +37,9 @@ func (m *IMDS) lookUp(path string) (content string, found bool) {
 		return leaf(), true
 	}
 	directory := strings.TrimSuffix(path, "/") + "/"
+	if directory == "latest/meta-data/iam/security-credentials/" && m.instance.Role != "" {
+		return m.roleName(), true
+	}
 	names := map[string]bool{}
 	for leaf := range leaves {
 		if below, inside := strings.CutPrefix(leaf, strings.TrimPrefix(directory, "/")); inside {
@@ -46,7 +53,7 @@ func (m *IMDS) lookUp(path string) (content string, found bool) {
 	return strings.Join(slices.Sorted(maps.Keys(names)), "\n"), len(names) > 0
 }
 
-// document is the instance identity document. Its signatures are not simulated.
+// document is the instance identity document.
 func (m *IMDS) document() string {
 	return indented(struct {
 		AccountID        string `json:"accountId"`
@@ -60,8 +67,8 @@ func (m *IMDS) document() string {
 		Region           string `json:"region"`
 		Version          string `json:"version"`
 	}{
-		m.account.id, "x86_64", m.instance.AvailabilityZone, "ami-0123456789abcdef0", m.instance.ID, "t3.small",
-		m.launched.Format(time.RFC3339), "10.0.0.10", m.instance.Region, "2017-09-30",
+		m.account.id, "x86_64", m.instance.AvailabilityZone, m.instance.ImageID, m.instance.ID, "t3.small",
+		m.launched.Format(time.RFC3339), privateIP, m.instance.Region, "2017-09-30",
 	})
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// roleKeys are the keys that an instance's metadata hands out.
+// roleKeys are the keys that an instance's or a task's metadata hands out.
 type roleKeys struct {
 	lifetime time.Duration // of newly issued ones
 	keys     Keys
@@ -42,10 +42,28 @@ func (m *IMDS) Rotate() {
 	m.role.keys = Keys{}
 }
 
+// ReplaceRole attaches an instance profile with another role as soon as the
+// name of the present one has been read: in the middle of whatever its reader
+// is about to do.
+func (m *IMDS) ReplaceRole(role string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.nextRole = role
+}
+
+// roleName is what security-credentials/ lists.
+func (m *IMDS) roleName() string {
+	listed := m.instance.Role
+	if m.nextRole != "" {
+		m.instance.Role, m.nextRole, m.role.keys = m.nextRole, "", Keys{}
+	}
+	return listed
+}
+
 // roleDocument is what security-credentials/ROLE answers. EC2 answers 200 even
 // when it cannot assume the role, with a Code that says so.
 func (m *IMDS) roleDocument() string {
-	if err := m.renewKeys(); err != nil {
+	if err := m.role.renew(m.account, m.instance.Role, m.instance.ID); err != nil {
 		return indented(struct{ Code, Message, LastUpdated string }{
 			"AssumeRoleUnauthorizedAccess",
 			fmt.Sprintf("EC2 cannot assume the role %s. Please see documentation at "+
@@ -61,18 +79,18 @@ func (m *IMDS) roleDocument() string {
 	}{"Success", k.Issued.Format(time.RFC3339), "AWS-HMAC", k.AccessKeyID, k.SecretAccessKey, k.SessionToken, k.Expires.Format(time.RFC3339)})
 }
 
-// renewKeys issues new keys in time: when a sixth of their life is left, which
-// for EC2's own is well before the five minutes that it promises.
-func (m *IMDS) renewKeys() error {
-	lifetime := m.role.lifetime
-	if m.role.expired {
+// renew issues new keys in time: when a sixth of their life is left, which for
+// EC2's own is well before the five minutes that it promises.
+func (r *roleKeys) renew(account *Account, role, session string) error {
+	lifetime := r.lifetime
+	if r.expired {
 		lifetime = -time.Minute
 	}
-	held := m.role.keys
-	if held.AccessKeyID != "" && (m.role.expired || held.Expires.Sub(m.account.env.Now()) > lifetime/6) {
+	held := r.keys
+	if held.AccessKeyID != "" && (r.expired || held.Expires.Sub(account.env.Now()) > lifetime/6) {
 		return nil
 	}
-	keys, err := m.account.AssumeRole(m.instance.Role, m.instance.ID, lifetime)
-	m.role.keys = keys
+	keys, err := account.AssumeRole(role, session, lifetime)
+	r.keys = keys
 	return err
 }

@@ -6,9 +6,10 @@ import (
 )
 
 // NewSTS returns the account's STS endpoint in one region: us-east-1 for the
-// global one, https://sts.amazonaws.com.
-func NewSTS(account *Account, region string) *Service {
-	s := &Service{account: account, name: "sts", region: region,
+// global one, https://sts.amazonaws.com. It tells who callers from other
+// accounts are, too, as the real one does.
+func NewSTS(account *Account, region string, others ...*Account) *Service {
+	s := &Service{account: account, others: others, name: "sts", region: region, words: query,
 		version: "2011-06-15", namespace: "https://sts.amazonaws.com/doc/2011-06-15/"}
 	s.actions = map[string]action{"GetCallerIdentity": s.getCallerIdentity}
 	return s
@@ -22,5 +23,5 @@ type callerIdentity struct {
 }
 
 func (s *Service) getCallerIdentity(caller issued, _ url.Values) (any, error) {
-	return callerIdentity{Arn: caller.arn, UserID: caller.userID, Account: s.account.id}, nil
+	return callerIdentity{Arn: caller.arn, UserID: caller.userID, Account: caller.account}, nil
 }

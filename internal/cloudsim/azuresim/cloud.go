@@ -12,25 +12,22 @@ import (
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 )
 
-const (
-	entraHost    = "login.microsoftonline.com"
-	resourceHost = "management.azure.com"
-)
-
-// Hosts are the names that a Cloud answers to, for cloudsim.Options.Names.
-var Hosts = []string{entraHost, resourceHost}
-
-// Cloud is Azure's public cloud. It may be used by several goroutines.
+// Cloud is one of Azure's clouds. It may be used by several goroutines.
 type Cloud struct {
-	cloudsim.Faults   // by host and path, as in "management.azure.com/subscriptions/"
-	cloudsim.Requests // the operation is the HTTP method, the path is host and path
+	cloudsim.Faults // by host and path, as in "management.azure.com/subscriptions/"
+	// The operation is the HTTP method, the path is host and path; and
+	// VaultRead with the host of a vault.
+	cloudsim.Requests
 
+	name  string
+	place place
 	env   *cloudsim.Environment
 	key   *rsa.PrivateKey
 	keyID string
 
-	mu      sync.Mutex // also guards what the tenants hold
+	mu      sync.Mutex // also guards what the tenants and vaults hold
 	tenants map[string]*Tenant
+	vaults  map[string]*Vault // by host
 }
 
 // Tenant is one directory of Entra ID, and the subscriptions that trust it.
@@ -44,13 +41,20 @@ type Tenant struct {
 // application is one that proves itself by a secret.
 type application struct{ secret, objectID string }
 
-// NewCloud returns a cloud without tenants.
-func NewCloud(env *cloudsim.Environment) (*Cloud, error) {
+// NewCloud returns a public cloud without tenants.
+func NewCloud(env *cloudsim.Environment) (*Cloud, error) { return NewCloudCalled(Public, env) }
+
+// NewCloudCalled returns a cloud without tenants.
+func NewCloudCalled(name string, env *cloudsim.Environment) (*Cloud, error) {
+	where, known := places[name]
+	if !known {
+		return nil, fmt.Errorf("there is no cloud %q", name)
+	}
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, fmt.Errorf("making Entra's key: %w", err)
 	}
-	return &Cloud{env: env, key: key, keyID: env.Text(cloudsim.Alphanum, 27), tenants: map[string]*Tenant{}}, nil
+	return &Cloud{name: name, place: where, env: env, key: key, keyID: env.Text(cloudsim.Alphanum, 27), tenants: map[string]*Tenant{}, vaults: map[string]*Vault{}}, nil
 }
 
 // AddTenant creates a tenant. An ID is a UUID.
@@ -85,14 +89,21 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		host = r.Host // it has no port
 	}
 	c.Record(r.Method, host+r.URL.Path)
-	if c.Strike(w, r, host+r.URL.Path) {
+	struck := c.Strike(w, r, host+r.URL.Path)
+	vault, isVault := c.vault(host)
+	if isVault && (struck || r.Header.Get("Authorization") != "") {
+		c.Record(VaultRead, host)
+	}
+	if struck {
 		return
 	}
-	switch host {
-	case entraHost:
+	switch {
+	case host == c.place.entra:
 		c.serveEntra(w, r)
-	case resourceHost:
+	case host == c.place.resources:
 		c.serveResources(w, r)
+	case isVault:
+		vault.serve(w, r)
 	default:
 		http.NotFound(w, r)
 	}

@@ -21,7 +21,7 @@ func (c *Cloud) serveEntra(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusOK, c.keySet())
 		return
 	case instancePath:
-		answer(w, http.StatusOK, instanceDiscovery(r.URL.Query().Get("authorization_endpoint")))
+		answer(w, http.StatusOK, c.instanceDiscovery(r.URL.Query().Get("authorization_endpoint")))
 		return
 	}
 	id, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -32,7 +32,7 @@ func (c *Cloud) serveEntra(w http.ResponseWriter, r *http.Request) {
 	case path == ".well-known/openid-configuration":
 		answer(w, http.StatusOK, tenant.configuration(tenant.issuer(), "/oauth2"))
 	case path == "v2.0/.well-known/openid-configuration":
-		answer(w, http.StatusOK, tenant.configuration("https://"+entraHost+"/"+id+"/v2.0", "/oauth2/v2.0"))
+		answer(w, http.StatusOK, tenant.configuration("https://"+c.place.entra+"/"+id+"/v2.0", "/oauth2/v2.0"))
 	case path == "oauth2/v2.0/token" && r.Method == http.MethodPost:
 		tenant.serveLogin(w, r)
 	default:
@@ -43,9 +43,10 @@ func (c *Cloud) serveEntra(w http.ResponseWriter, r *http.Request) {
 // configuration is the discovery document of a tenant (OpenID Connect
 // Discovery 1.0). Both versions of the endpoint have the same keys.
 func (t *Tenant) configuration(issuer, path string) any {
-	base := "https://" + entraHost + "/" + t.id + path
+	entra := "https://" + t.cloud.place.entra
+	base := entra + "/" + t.id + path
 	return map[string]any{
-		"issuer": issuer, "jwks_uri": "https://" + entraHost + keysPath,
+		"issuer": issuer, "jwks_uri": entra + keysPath,
 		"authorization_endpoint": base + "/authorize", "token_endpoint": base + "/token",
 		"id_token_signing_alg_values_supported": []string{"RS256"},
 		"response_types_supported":              []string{"code", "id_token", "token"},
@@ -54,13 +55,13 @@ func (t *Tenant) configuration(issuer, path string) any {
 }
 
 // instanceDiscovery tells Microsoft's client that the host is a genuine one.
-func instanceDiscovery(endpoint string) any {
+func (c *Cloud) instanceDiscovery(endpoint string) any {
 	base, _, _ := strings.Cut(endpoint, "/oauth2/")
 	return map[string]any{
 		"tenant_discovery_endpoint": base + "/v2.0/.well-known/openid-configuration", "api-version": "1.1",
 		"metadata": []map[string]any{{
-			"preferred_network": entraHost, "preferred_cache": "login.windows.net",
-			"aliases": []string{entraHost, "login.windows.net", "login.microsoft.com", "sts.windows.net"},
+			"preferred_network": c.place.entra, "preferred_cache": "login.windows.net",
+			"aliases": []string{c.place.entra, "login.windows.net", "login.microsoft.com", "sts.windows.net"},
 		}},
 	}
 }

@@ -122,7 +122,7 @@ func (m *IMDS) refuse(w http.ResponseWriter, r *http.Request, status int, code, 
 
 func (m *IMDS) compute() map[string]any {
 	return map[string]any{
-		"azEnvironment": cmp.Or(m.machine.Environment, "AzurePublicCloud"), "location": m.machine.Location,
+		"azEnvironment": cmp.Or(m.machine.Environment, m.tenant.cloud.name), "location": m.machine.Location,
 		"name": m.machine.Name, "osType": "Linux", "provider": "Microsoft.Compute", "resourceGroupName": m.machine.ResourceGroup,
 		"resourceId": m.machine.id(), "subscriptionId": m.machine.Subscription, "vmId": m.vmID, "vmScaleSetName": m.machine.ScaleSet,
 	}

@@ -23,7 +23,7 @@ type Machine struct {
 	// Flexible says how that scale set is orchestrated. In a uniform one,
 	// machines are numbered, and an identity of the system's is the set's.
 	Flexible bool
-	// Environment is the cloud's name; empty: AzurePublicCloud.
+	// Environment is what it says is the cloud's name; empty: what that is.
 	Environment string
 	// SystemAssigned gives it an identity of its own.
 	SystemAssigned bool

@@ -15,7 +15,8 @@ func (c *Cloud) serveResources(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusUnauthorized, "AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
 		return
 	}
-	caller, err := c.verify(token, "https://management.azure.com/", "https://management.core.windows.net/")
+	manager, core := "https://"+c.place.resources, "https://"+c.place.core
+	caller, err := c.verify(token, manager, manager+"/", core, core+"/") // Microsoft's clients differ in the slash
 	tenant, found := c.tenant(caller.TenantID)
 	switch {
 	case err != nil || !found:

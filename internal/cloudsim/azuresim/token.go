@@ -37,7 +37,7 @@ type claims struct {
 	IdentityID  string `json:"xms_mirid,omitempty"`
 }
 
-func (t *Tenant) issuer() string { return "https://sts.windows.net/" + t.id + "/" }
+func (t *Tenant) issuer() string { return "https://" + t.cloud.place.issuer + "/" + t.id + "/" }
 
 // newClaims are for identity at audience. They have no times yet.
 func (t *Tenant) newClaims(audience string, clientID, principalID, proof string) claims {

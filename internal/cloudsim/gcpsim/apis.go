@@ -3,8 +3,6 @@ package gcpsim
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 )
@@ -36,7 +34,7 @@ func NewAPIs(cloud *Cloud) *APIs {
 		"GET /oauth2/v1/certs":                                 a.certificates,
 		"GET /oauth2/v3/certs":                                 a.keySet,
 		"GET /service_accounts/v1/metadata/x509/{email}":       a.accountCertificates,
-		"POST /v1/projects/{project}/serviceAccounts/{action}": a.signJWT, // asks who calls itself
+		"POST /v1/projects/{project}/serviceAccounts/{action}": a.ofAccount, // asks who calls itself
 	} {
 		a.mux.Handle(pattern, a.serve(open))
 	}
@@ -77,24 +75,11 @@ func (a *APIs) serve(respond answer) http.Handler {
 
 func (a *APIs) authorized(respond answer) answer {
 	return func(r *http.Request) (any, error) {
-		if _, err := a.caller(r); err != nil {
+		if _, err := a.cloud.caller(r); err != nil {
 			return nil, err
 		}
 		return respond(r)
 	}
-}
-
-// caller is whom the request's access token stands for.
-func (a *APIs) caller(r *http.Request) (access, error) {
-	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	found, known := a.cloud.tokens[token]
-	switch {
-	case !known || !a.cloud.env.Now().Before(found.expires):
-		return access{}, errUnauthenticated
-	case !slices.Contains(found.scopes, CloudPlatform):
-		return access{}, errScope
-	}
-	return found, nil
 }
 
 // certificates are those of the keys that Google signs identity tokens with.

@@ -4,6 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,13 +34,17 @@ type Cloud struct {
 	accounts  map[string]*account // by email
 	instances map[place]*instance
 	tokens    map[string]access
+	secrets   map[string]*stored // of Secret Manager, by resource name
+	grants    map[grant]bool
+	disabled  map[string]bool // projects that do not use Secret Manager
 }
 
 // account is a service account.
 type account struct {
 	project, email, id string
-	key                *signer // Google keeps it; signJwt uses it
-	signs              bool    // may have JWTs signed in its own name
+	key                *signer         // Google keeps it; signJwt uses it
+	signs              bool            // may have JWTs signed in its own name
+	lentTo             map[string]bool // emails of those who may act as it
 }
 
 // Instance is a virtual machine.
@@ -66,7 +74,8 @@ type access struct {
 // NewCloud returns a cloud without projects.
 func NewCloud(env *cloudsim.Environment) *Cloud {
 	c := &Cloud{env: env, numbers: map[string]string{}, accounts: map[string]*account{},
-		instances: map[place]*instance{}, tokens: map[string]access{}}
+		instances: map[place]*instance{}, tokens: map[string]access{},
+		secrets: map[string]*stored{}, grants: map[grant]bool{}, disabled: map[string]bool{}}
 	c.RotateKey()
 	return c
 }
@@ -85,7 +94,7 @@ func (c *Cloud) RotateKey() {
 // another unique ID and key, and returns its email.
 func (c *Cloud) AddServiceAccount(project, name string) (email string) {
 	email = fmt.Sprintf("%s@%s.iam.gserviceaccount.com", name, project)
-	made := &account{project: project, email: email, id: "1" + c.env.Text(cloudsim.Digits, 20), key: newSigner(c.env, email)}
+	made := &account{project: project, email: email, id: "1" + c.env.Text(cloudsim.Digits, 20), key: newSigner(c.env, email), lentTo: map[string]bool{}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.accounts[email] = made
@@ -113,6 +122,19 @@ func (c *Cloud) AllowSigning(email string) error {
 	return nil
 }
 
+// AllowImpersonation lets caller act as the service account target, which
+// roles/iam.serviceAccountTokenCreator on target gives.
+func (c *Cloud) AllowImpersonation(caller, target string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, ok := c.accounts[target]
+	if !ok {
+		return fmt.Errorf("letting %s act as %s: %w", caller, target, ErrNoEntity)
+	}
+	found.lentTo[caller] = true
+	return nil
+}
+
 // AddInstance creates an instance that runs, or replaces one of the same name
 // by another, and returns its metadata server. Nil scopes are CloudPlatform.
 func (c *Cloud) AddInstance(i Instance) *Metadata {
@@ -125,9 +147,15 @@ func (c *Cloud) AddInstance(i Instance) *Metadata {
 	made := &instance{Instance: i, id: "4" + c.env.Text(cloudsim.Digits, 18), status: "RUNNING"}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.numbers[i.Project] = cmp.Or(c.numbers[i.Project], "8"+c.env.Text(cloudsim.Digits, 11))
+	c.number(i.Project)
 	c.instances[place{i.Project, i.Zone, i.Name}] = made
 	return &Metadata{cloud: c, instance: made}
+}
+
+// number is the project's number, which Google gives out, under the lock.
+func (c *Cloud) number(project string) string {
+	c.numbers[project] = cmp.Or(c.numbers[project], "8"+c.env.Text(cloudsim.Digits, 11))
+	return c.numbers[project]
 }
 
 // lookUp finds a service account by its email or unique ID, under the lock.
@@ -145,4 +173,24 @@ func (c *Cloud) newAccess(email string, scopes []string) string {
 	token := "ya29." + c.env.Text(cloudsim.Alphanum+"-_", 160)
 	c.tokens[token] = access{email: email, scopes: scopes, expires: c.env.Now().Add(tokenLife)}
 	return token
+}
+
+// caller is whom the request's access token stands for, under the lock.
+func (c *Cloud) caller(r *http.Request) (access, error) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	found, known := c.tokens[token]
+	switch {
+	case !known || !c.env.Now().Before(found.expires):
+		return access{}, errUnauthenticated
+	case !slices.Contains(found.scopes, CloudPlatform):
+		return access{}, errScope
+	}
+	return found, nil
+}
+
+// RevokeTokens ends all access tokens of an account before their time.
+func (c *Cloud) RevokeTokens(email string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.tokens, func(_ string, held access) bool { return held.email == email })
 }

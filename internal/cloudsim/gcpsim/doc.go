@@ -4,17 +4,23 @@
 //	Metadata   Compute Engine's metadata server for one instance: facts,
 //	           access tokens, identity tokens
 //	APIs       the certificates of Google's and of the service accounts' keys,
-//	           IAM (accounts, signJwt), Compute Engine (instances and groups):
-//	           what a host asks to have a claim signed, and what Vault asks to
-//	           check what a host says
+//	           IAM (accounts, signJwt, generateAccessToken), Compute Engine
+//	           (instances and groups): what a host asks to have a claim signed
+//	           or to act as another account, and what Vault asks to check what
+//	           a host says
+//	SecretManager
+//	           secrets, global and regional, with versions, states, aliases and
+//	           checksums, for those to whom a role on them was granted
 //
 // Identity tokens are real ones: RS256, with the claims that "Verify the
 // identity of VMs" in Compute Engine's documentation lists, signed by a key
-// whose certificate the APIs publish. IAM and Compute Engine take only access
-// tokens that the Cloud issued, that have not ended, and that have the scope.
+// whose certificate the APIs publish. IAM, Compute Engine and Secret Manager take
+// only access tokens that the Cloud issued, that have not ended, and that have
+// the scope.
 //
-// Left out: permissions (whoever has an access token may read everything;
-// signing takes AllowSigning), the token endpoint and service account keys that
+// Left out: permissions of all but Secret Manager (whoever has an access token
+// may read everything; signing takes AllowSigning, acting as another account
+// AllowImpersonation), whatever changes a secret by a request, the token endpoint and service account keys that
 // people download (a Vault gets its access tokens from the metadata server of
 // its own instance), regional instance groups, resource hierarchies, universes,
 // waiting for changes of metadata, recursive answers.

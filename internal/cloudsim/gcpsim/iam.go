@@ -26,20 +26,28 @@ func (a *APIs) serviceAccount(r *http.Request) (any, error) {
 	}, nil
 }
 
-// signJWT is iamcredentials.projects.serviceAccounts.signJwt. A caller may sign
-// in its own name only, and only when it was allowed to.
-func (a *APIs) signJWT(r *http.Request) (any, error) {
+// ofAccount are the methods of iamcredentials.projects.serviceAccounts that
+// make something in the name of a service account.
+func (a *APIs) ofAccount(r *http.Request) (any, error) {
 	target, method, _ := strings.Cut(r.PathValue("action"), ":")
-	if method != "signJwt" || r.PathValue("project") != "-" {
+	methods := map[string]func(*http.Request, access, string) (any, error){"signJwt": a.signJWT, "generateAccessToken": a.generateAccessToken}
+	respond, known := methods[method]
+	if !known || r.PathValue("project") != "-" {
 		return nil, notFound("Requested entity was not found.")
 	}
-	caller, err := a.caller(r)
+	caller, err := a.cloud.caller(r)
 	if err != nil {
 		return nil, err
 	}
+	return respond(r, caller, target)
+}
+
+// signJWT: a caller may sign in its own name only, and only when it was allowed
+// to.
+func (a *APIs) signJWT(r *http.Request, caller access, target string) (any, error) {
 	found, exists := a.cloud.lookUp(target)
 	if !exists || caller.email != found.email || !found.signs {
-		return nil, errMayNotSign
+		return nil, mayNot("iam.serviceAccounts.signJwt", "resource")
 	}
 	var request struct{ Payload string }
 	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
@@ -68,4 +76,19 @@ func (a *APIs) signable(payload string) error {
 		return invalid("The exp claim must not be in the past, nor more than 12 hours in the future.")
 	}
 	return nil
+}
+
+// generateAccessToken: a caller may act as those who allowed it to. Lifetimes
+// and delegates are not known here.
+func (a *APIs) generateAccessToken(r *http.Request, caller access, target string) (any, error) {
+	found, exists := a.cloud.lookUp(target)
+	if !exists || !found.lentTo[caller.email] {
+		return nil, mayNot("iam.serviceAccounts.getAccessToken", "resource")
+	}
+	var request struct{ Scope []string }
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil || len(request.Scope) == 0 {
+		return nil, invalid("Scope required.")
+	}
+	token := a.cloud.newAccess(found.email, request.Scope)
+	return map[string]string{"accessToken": token, "expireTime": a.cloud.tokens[token].expires.Format(time.RFC3339)}, nil
 }

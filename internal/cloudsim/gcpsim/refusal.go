@@ -21,8 +21,12 @@ var (
 	errNoMetadata      = &refusal{http.StatusNotFound, "", "", "The requested URL was not found on this server."}
 	errUnauthenticated = &refusal{http.StatusUnauthorized, "UNAUTHENTICATED", "ACCESS_TOKEN_INVALID", "Request had invalid authentication credentials."}
 	errScope           = &refusal{http.StatusForbidden, "PERMISSION_DENIED", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "Request had insufficient authentication scopes."}
-	errMayNotSign      = &refusal{http.StatusForbidden, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED", "Permission 'iam.serviceAccounts.signJwt' denied on resource (or it may not exist)."}
 )
+
+func mayNot(permission, on string) error {
+	return &refusal{http.StatusForbidden, "PERMISSION_DENIED", "IAM_PERMISSION_DENIED",
+		"Permission '" + permission + "' denied on " + on + " (or it may not exist)."}
+}
 
 func notFound(message string) error {
 	return &refusal{http.StatusNotFound, "NOT_FOUND", "", message}
