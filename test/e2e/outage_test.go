@@ -16,6 +16,8 @@ import (
 // stores are all the stores, by the function that starts each.
 var stores = []func() (*host.Store, error){
 	func() (*host.Store, error) { return h.FrontOfVault() },
+	func() (*host.Store, error) { return h.SecretManager() },
+	func() (*host.Store, error) { return h.KeyVault() },
 }
 
 // TestStoreFails lets each store fail in each way, and looks at what the design
@@ -25,14 +27,16 @@ var stores = []func() (*host.Store, error){
 func TestStoreFails(t *testing.T) {
 	for _, open := range stores {
 		store, err := open()
+		if store != nil {
+			t.Cleanup(func() {
+				if err := store.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() {
-			if err := store.Close(); err != nil {
-				t.Error(err)
-			}
-		})
 		t.Run(store.Name, func(t *testing.T) {
 			h.Environment, h.Namespace = store.Environment, store.Namespace
 			grant := fmt.Sprintf("grants: [{name: outage, workloads: {label.app: shop}, secrets: [%q]}]\n", store.Pattern)

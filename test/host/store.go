@@ -53,10 +53,11 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// serve starts a server of the store's and returns its URL.
-func (s *Store) serve(handler http.Handler, o cloudsim.Options) (url string, err error) {
+// serve starts a server of the store's, in a network namespace or in none, and
+// returns its URL.
+func (s *Store) serve(in *netns.Namespace, handler http.Handler, o cloudsim.Options) (url string, err error) {
 	var server *cloudsim.Server
-	err = s.Namespace.Do(func() (err error) {
+	err = in.Do(func() (err error) {
 		server, err = cloudsim.Start(handler, o)
 		return err
 	})
@@ -95,7 +96,7 @@ func (h *Host) FrontOfVault() (*Store, error) {
 		},
 		Throttled: vaultsim.RateLimited(60), Garbage: vaultsim.Garbage,
 	}
-	address, err := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	address, err := s.serve(nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !faults.Strike(w, r, r.URL.Path) {
 			pass.ServeHTTP(w, r)
 		}
