@@ -37,8 +37,12 @@ func New() (*Namespace, error) {
 }
 
 // Do calls f on a thread that is in the namespace. A process that f starts is
-// in it too, and what f listens on stays in it.
+// in it too, and what f listens on stays in it. A nil Namespace is the network
+// that this process is in.
 func (n *Namespace) Do(f func() error) error {
+	if n == nil {
+		return f()
+	}
 	return onOwnThread(func() error {
 		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("enter a network namespace: %w", err)
