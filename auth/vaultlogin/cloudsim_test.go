@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,6 +85,7 @@ type login struct {
 	*vaultlogin.Source
 	client *vaultclient.Client
 	log    *logText
+	stop   func() // ends Run and waits for it; the end of the test does
 }
 
 // logIn runs a source against the Vault at config until the test ends. Its
@@ -112,7 +114,7 @@ func logIn(t *testing.T, config vaultclient.Config, change ...func(*vaultlogin.O
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error)
 	go func() { ended <- l.Run(ctx) }()
-	t.Cleanup(func() {
+	l.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Run: %v", err)
@@ -120,6 +122,7 @@ func logIn(t *testing.T, config vaultclient.Config, change ...func(*vaultlogin.O
 		client.CloseIdleConnections()
 		noSecrets(t, l.log.String())
 	})
+	t.Cleanup(l.stop)
 	return l
 }
 

@@ -120,13 +120,26 @@ func (s *Source) loginFailure(evidence auth.Evidence, err error) error {
 
 // renew asks for more time for h and returns it with that time.
 func (s *Source) renew(ctx context.Context, h *held) (*held, error) {
+	after, err := extend(ctx, s.client, h)
+	if err != nil {
+		return nil, tokenFailure(s.where(), "renewing the token", err)
+	}
+	return after, nil
+}
+
+// errNoTime is an answer to a renewal with which the token would end at once.
+var errNoTime = errors.New("the answer grants no time")
+
+// extend asks for more time for h. The error is a *vaultclient.Failure or
+// errNoTime.
+func extend(ctx context.Context, client *vaultclient.Client, h *held) (*held, error) {
 	asked := time.Now()
-	answer, err := s.client.With(h.token.Value).Auth().Token().RenewSelfWithContext(ctx, 0)
+	answer, err := client.With(h.token.Value).Auth().Token().RenewSelfWithContext(ctx, 0)
 	if failure := vaultclient.Classify(err); failure != nil {
-		return nil, s.tokenFailure("renewing the token", failure)
+		return nil, failure
 	}
 	if answer == nil || answer.Auth == nil || (answer.Auth.LeaseDuration == 0 && h.full > 0) {
-		return nil, fmt.Errorf("%w: %s: renewing the token: the answer grants no time", auth.ErrRefused, s.where())
+		return nil, errNoTime
 	}
 	token := h.token
 	token.TTL = time.Duration(answer.Auth.LeaseDuration) * time.Second
@@ -134,13 +147,28 @@ func (s *Source) renew(ctx context.Context, h *held) (*held, error) {
 	return &held{token: token, full: h.full, renewed: asked}, nil
 }
 
-// tokenFailure says what a failed request about the token means.
-func (s *Source) tokenFailure(doing string, failure *vaultclient.Failure) error {
-	decision := auth.ErrUnavailable
-	if failure.Decided() {
-		decision = auth.ErrRefused
+// asksWhetherItLives asks Vault about a token. One whose policies do not let it
+// ask lives. The error is a *vaultclient.Failure: nobody knows.
+func asksWhetherItLives(ctx context.Context, client *vaultclient.Client, token auth.Token) (bool, error) {
+	_, err := client.With(token.Value).Auth().Token().LookupSelfWithContext(ctx)
+	failure := vaultclient.Classify(err)
+	switch {
+	case failure == nil || (failure.Kind == vaultclient.Denied && !failure.InvalidToken()):
+		return true, nil
+	case failure.InvalidToken():
+		return false, nil
 	}
-	return fmt.Errorf("%w: %s: %s: %w", decision, s.where(), doing, failure)
+	return false, failure
+}
+
+// tokenFailure says what a failed request about a token means: unless Vault
+// decided, nobody did.
+func tokenFailure(where, doing string, err error) error {
+	decision := auth.ErrRefused
+	if failure, ok := errors.AsType[*vaultclient.Failure](err); ok && !failure.Decided() {
+		decision = auth.ErrUnavailable
+	}
+	return fmt.Errorf("%w: %s: %s: %w", decision, where, doing, err)
 }
 
 // Refused implements auth.TokenSource. Callers that come together share one
@@ -164,17 +192,15 @@ func (s *Source) Refused(ctx context.Context, token auth.Token) (retry bool, err
 		return false, nil // somebody asked while this caller waited
 	}
 	asked := time.Now()
-	_, err = s.client.With(token.Value).Auth().Token().LookupSelfWithContext(ctx)
-	failure := vaultclient.Classify(err)
-	switch {
-	case failure == nil || (failure.Kind == vaultclient.Denied && !failure.InvalidToken()):
-		s.change(func() { s.vouched = asked }) // it lives, even if its policies do not let it ask
+	switch lives, err := asksWhetherItLives(ctx, s.client, token); {
+	case err != nil:
+		return false, tokenFailure(s.where(), "asking about the token", err)
+	case lives:
+		s.change(func() { s.vouched = asked })
 		return false, nil
-	case failure.InvalidToken():
-		s.forget(token)
-		return true, nil
 	}
-	return false, s.tokenFailure("asking about the token", failure)
+	s.forget(token)
+	return true, nil
 }
 
 // forget drops token, unless it was replaced meanwhile, and tells the loop.
@@ -183,7 +209,7 @@ func (s *Source) forget(token auth.Token) {
 		if s.held == nil || !s.held.token.Value.Equal(token.Value) {
 			return
 		}
-		s.retire(time.Time{})
+		s.past.add(token.Accessor, time.Time{})
 		s.held = nil
 		s.failure = fmt.Errorf("%w: %s: Vault does not know the token any more", auth.ErrUnavailable, s.where())
 		s.next = time.Now()

@@ -23,6 +23,7 @@ type due struct {
 // loop is what Run alone knows.
 type loop struct {
 	*Source
+	awake
 	failures  int       // attempts in a row
 	loggedIn  time.Time // the last time
 	deaths    int       // tokens in a row that Vault forgot soon after their login
@@ -37,7 +38,8 @@ type identity struct{ principal, remark string }
 // Run logs in and keeps the login alive until ctx ends. It then returns nil, or
 // the error of revoking the token. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
-	l := &loop{Source: s}
+	l := &loop{Source: s, awake: awake{wall: s.wall}}
+	l.missed() // the first look
 	next := due{lease.Replace, time.Now().Add(lease.StartAfter(s.spread, s.jitter()))}
 	for {
 		if next = l.wait(ctx, next); ctx.Err() != nil {
@@ -50,22 +52,27 @@ func (s *Source) Run(ctx context.Context) error {
 // wait returns when next is due, or when ctx ends. A token that is forgotten
 // meanwhile makes a login the next thing to do.
 func (l *loop) wait(ctx context.Context, next due) due {
-	for {
-		var timer <-chan time.Time // a token without an end waits for ever
-		if next.step != lease.Keep {
-			timer = time.After(time.Until(next.at))
+	for ctx.Err() == nil {
+		pause := look
+		if next.step != lease.Keep { // a token without an end waits for ever
+			pause = min(pause, time.Until(next.at))
 		}
 		select {
 		case <-ctx.Done():
-			return next
-		case <-timer:
-			return next
+		case <-time.After(pause):
 		case <-l.forgotten:
 			if l.current() == nil { // otherwise there is a newer one by now
 				next = due{lease.Replace, l.afterDeath()}
 			}
 		}
+		if missed := l.missed(); missed > 0 {
+			next = l.afterSleep(missed, next)
+		}
+		if next.step != lease.Keep && !time.Now().Before(next.at) {
+			break
+		}
 	}
+	return next
 }
 
 // afterDeath is when to log in once Vault has forgotten a token: at once,
@@ -82,19 +89,20 @@ func (l *loop) afterDeath() time.Time {
 }
 
 // do takes one step and says what is due after it. A renewal that nobody
-// decided on is tried again while there is time; when little is left, a login
-// is tried beside it, because Vault may still grant the one or the other.
+// decided on is tried again while there is time.
 func (l *loop) do(ctx context.Context, step lease.Step) due {
 	if before := l.current(); step == lease.Renew && before != nil {
 		after, err := l.renew(ctx, before)
-		if err == nil {
+		switch {
+		case err == nil:
 			return l.renewedTo(before, after)
-		}
-		if errors.Is(err, auth.ErrRefused) {
+		case invalid(err):
+			l.forget(before.token) // which wait hears of
+			return due{step: lease.Keep}
+		case errors.Is(err, auth.ErrRefused):
 			l.log.Debug("token not renewed; logging in again", "error", err)
 			return due{lease.Replace, time.Now()}
-		}
-		if time.Since(before.renewed) < lease.ReplaceAfter(before.token.TTL, 0) { // without jitter: the same at each attempt
+		case !l.lastCall(before, err):
 			return l.failed(ctx, step, err)
 		}
 	}
@@ -105,10 +113,29 @@ func (l *loop) do(ctx context.Context, step lease.Step) due {
 	return l.loggedInWith(granted)
 }
 
+// invalid reports whether Vault said that it does not know the token.
+func invalid(err error) bool {
+	failure, ok := errors.AsType[*vaultclient.Failure](err)
+	return ok && failure.InvalidToken()
+}
+
+// lastCall reports whether to try a login beside a renewal that failed: when a
+// moment is left, or when little is left and Vault itself failed to renew, for
+// then it may yet grant a login. Otherwise the one fares like the other, and a
+// login that gets through just because Vault came back between the two would
+// have been a renewal's a moment later.
+func (l *loop) lastCall(h *held, err error) bool {
+	if time.Until(h.expires()) <= 2*l.backoff.First {
+		return true
+	}
+	failure, ok := errors.AsType[*vaultclient.Failure](err)
+	return ok && failure.Kind == vaultclient.Failed && time.Since(h.renewed) >= lease.ReplaceAfter(h.token.TTL, 0) // without jitter: the same at each attempt
+}
+
 func (l *loop) loggedInWith(granted *held) due {
 	l.change(func() {
 		if l.held != nil {
-			l.retire(l.held.expires())
+			l.past.add(l.held.token.Accessor, l.held.expires())
 		}
 		l.held, l.failure, l.vouched = granted, nil, time.Time{}
 	})
@@ -144,8 +171,8 @@ func (l *loop) failed(ctx context.Context, step lease.Step, err error) due {
 		return due{} // Run ends, and that is no failure
 	}
 	l.failures++
-	next := due{step, time.Now().Add(l.backoff.DelayAfter(asked(err), l.failures, l.jitter()))}
 	h := l.current()
+	next := due{step, time.Now().Add(l.pause(h, asked(err)))}
 	if !h.alive(next.at) {
 		next.step = lease.Replace
 	}
@@ -156,6 +183,17 @@ func (l *loop) failed(ctx context.Context, step lease.Step, err error) due {
 		l.say("none: "+decision(err), func() { l.log.Error("no Vault token", "error", err) })
 	}
 	return next
+}
+
+// pause is how long to wait after a failure. While a token lives, half of the
+// time that it has left is kept for attempts after this one.
+func (l *loop) pause(h *held, asked time.Duration) time.Duration {
+	pause := l.backoff.DelayAfter(asked, l.failures, l.jitter())
+	if now := time.Now(); h.alive(now) && h.token.TTL > 0 {
+		left := h.expires().Sub(now) - asked
+		pause = min(pause, asked+max(left/2, l.backoff.First))
+	}
+	return pause
 }
 
 // asked is how long Vault asked to be left alone.
@@ -189,11 +227,15 @@ func (s *Source) current() *held {
 	return s.held
 }
 
+// revokeAtEnd makes Run revoke the token when it ends, whatever the options said.
+func (s *Source) revokeAtEnd() { s.change(func() { s.revoke = true }) }
+
 // end turns callers away and, when told so, revokes the token.
 func (s *Source) end(ctx context.Context) error {
 	last := s.current()
-	s.change(func() { s.held, s.ended = nil, true })
-	if !s.revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
+	revoke := false
+	s.change(func() { s.held, s.ended, revoke = nil, true, s.revoke })
+	if !revoke || !last.alive(time.Now()) || last.token.Accessor == "" { // a batch token has no accessor
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)

@@ -43,13 +43,23 @@ type vault struct {
 	renewals  int
 	lookups   int
 	revoked   int
+	created   int // attempts to make children
 	requests  int
 	tokens    map[string]*grant
 	connected chan net.Conn
 	closed    chan struct{}
 }
 
-type grant struct{ born, end time.Time }
+type grant struct {
+	born, end time.Time
+	parent    *grant // it ends with; nil: none
+	revoked   bool
+}
+
+// alive reports whether a token has not ended. The caller has locked v.mu.
+func (v *vault) alive(g *grant) bool {
+	return g != nil && !g.revoked && (v.ttl == 0 || time.Now().Before(g.end)) && (g.parent == nil || v.alive(g.parent))
+}
 
 // newVault serves until the test ends.
 func newVault(t *testing.T) *vault {
@@ -122,6 +132,8 @@ func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if v.live(w, token) {
 			io.WriteString(w, `{"data":{"id":"not read"}}`)
 		}
+	case "auth/token/create":
+		v.create(w, token)
 	case "sys/health":
 		io.WriteString(w, v.health)
 	case "auth/token/revoke-self":
@@ -130,7 +142,9 @@ func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusBadRequest, "batch tokens cannot be revoked")
 			return
 		}
-		delete(v.tokens, token)
+		if g := v.tokens[token]; g != nil {
+			g.revoked = true
+		}
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		refuse(w, http.StatusNotFound, "no handler for "+path)
@@ -139,13 +153,23 @@ func (v *vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (v *vault) login(w http.ResponseWriter, r *http.Request) {
 	var body map[string]string
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body["role"] != "docker-host" || body["iam_request_body"] != loginBody {
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || !strings.HasPrefix(body["role"], "docker-host") || body["iam_request_body"] != loginBody {
 		refuse(w, http.StatusBadRequest, fmt.Sprintf("entry for role %q not found", body["role"]))
 		return
 	}
 	token := fmt.Sprintf("hvs.token-%d", v.logins)
 	v.granted++
 	v.tokens[token] = &grant{born: time.Now(), end: time.Now().Add(v.ttl)}
+	v.grant(w, token, v.ttl)
+}
+
+// create makes a child, with its parent's TTL.
+func (v *vault) create(w http.ResponseWriter, parent string) {
+	if v.created++; !v.live(w, parent) {
+		return
+	}
+	token := fmt.Sprintf("hvs.child-%d", v.created)
+	v.tokens[token] = &grant{born: time.Now(), end: time.Now().Add(v.ttl), parent: v.tokens[parent]}
 	v.grant(w, token, v.ttl)
 }
 
@@ -163,7 +187,7 @@ func (v *vault) renew(w http.ResponseWriter, token string) {
 }
 
 func (v *vault) live(w http.ResponseWriter, token string) bool {
-	if g := v.tokens[token]; g == nil || (v.ttl > 0 && !time.Now().Before(g.end)) {
+	if !v.alive(v.tokens[token]) {
 		refuse(w, http.StatusForbidden, "2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n")
 		return false
 	}
@@ -215,14 +239,20 @@ func (v *vault) lastEnd() (end time.Time) {
 }
 
 // revokeAll ends every token, as an operator would.
-func (v *vault) revokeAll() { v.set(func() { clear(v.tokens) }) }
+func (v *vault) revokeAll() {
+	v.set(func() {
+		for _, g := range v.tokens {
+			g.revoked = true
+		}
+		clear(v.tokens)
+	})
+}
 
 // lives reports whether a token is good.
 func (v *vault) lives(token auth.Token) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	g := v.tokens[string(token.Value.Reveal())] // a test compares it with what its own server granted
-	return g != nil && (v.ttl == 0 || time.Now().Before(g.end))
+	return v.alive(v.tokens[string(token.Value.Reveal())]) // a test compares it with what its own server granted
 }
 
 // host is an attestor; err makes it fail.

@@ -9,9 +9,17 @@
 //
 // A token is renewed at two thirds of its time. When it cannot be renewed (it
 // is not renewable as a batch token is not, its max TTL is near, Vault refuses),
-// the loop logs in again before it ends and hands out the new one from then on;
-// the old one is left to end by itself, because revoking it would revoke what
-// was leased under it.
+// the loop logs in again before it ends and hands out the new one from then on.
+// The old one is left to end by itself. Whatever was leased under it ends with
+// it, and is had anew before: Superseded says when that is, and a fiftieth of
+// the token's TTL is left at the least. Revoking it sooner would need to know
+// that nothing hangs on it and that nobody is just using it, to gain the minutes
+// that its max TTL leaves it.
+//
+// For the same reason a token is not revoked at shutdown unless the options say
+// so: with it go the leases of containers that run on without the agent, which
+// is what happens at each upgrade. Who does want that ends Run last, after
+// those who hand out what was leased: the revocation is the last thing Run does.
 //
 // An attempt that fails is repeated after a backoff with full jitter; where
 // Vault says how long to wait (Retry-After with a 429 or a 503), after that
@@ -38,9 +46,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,6 +55,9 @@ import (
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
 	"github.com/quaymaster/quaymaster/broker/lease"
 )
+
+// defaultBackoff finds a Vault that is back within one gate's patience.
+var defaultBackoff = lease.Backoff{First: time.Second, Max: 30 * time.Second}
 
 // Options say where to log in and as what.
 type Options struct {
@@ -59,14 +68,16 @@ type Options struct {
 	Audience string // the server ID that Vault expects; may be empty
 	Logger   *slog.Logger
 
-	// Backoff between attempts that failed. Zero: from 1 s to 30 s, so that
-	// a Vault that is back is found within one gate's patience.
+	// Backoff between attempts that failed. Zero: from 1 s to 30 s.
 	Backoff lease.Backoff
 	// Jitter draws from [0, 1); nil: at random.
 	Jitter func() float64
 	// Spread is the longest that the first login waits, so that hosts which
 	// start together do not log in together. Zero: it does not wait.
 	Spread time.Duration
+	// Wall is the clock that people set; nil: time.Now. It tells only that the
+	// machine slept, and no deadline goes by it.
+	Wall func() time.Time
 	// RevokeOnShutdown revokes the token when Run ends, and with it every
 	// lease made under it. A batch token cannot be revoked and is left to end.
 	RevokeOnShutdown bool
@@ -82,6 +93,7 @@ type Source struct {
 	backoff     lease.Backoff
 	jitter      func() float64
 	spread      time.Duration
+	wall        func() time.Time
 	revoke      bool
 
 	forgotten chan struct{} // capacity 1: tells Run that the held token is gone
@@ -95,9 +107,7 @@ type Source struct {
 	ended   bool          // Run has returned
 	changed chan struct{} // closed and replaced at each change of the above
 	vouched time.Time     // when Vault was last asked about the held token and said that it lives
-	// past are the tokens that were held before, by accessor, and when each
-	// ends; one that Vault has forgotten ended at once.
-	past map[string]time.Time
+	past    past          // the tokens that were held before
 }
 
 // held is the token of the last login.
@@ -138,15 +148,15 @@ func New(o Options) (*Source, error) {
 	s := &Source{
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
-		backoff: o.Backoff, jitter: o.Jitter, spread: o.Spread, revoke: o.RevokeOnShutdown,
-		past:      map[string]time.Time{},
+		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, spread: o.Spread, wall: o.Wall, revoke: o.RevokeOnShutdown,
+		past:      past{},
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
-	}
-	if s.backoff == (lease.Backoff{}) {
-		s.backoff = lease.Backoff{First: time.Second, Max: 30 * time.Second}
 	}
 	if s.jitter == nil {
 		s.jitter = rand.Float64
+	}
+	if s.wall == nil {
+		s.wall = time.Now
 	}
 	return s, nil
 }
@@ -209,22 +219,16 @@ func (s *Source) Superseded(accessor string) (ends time.Time, superseded bool) {
 	return ends, superseded
 }
 
-// pastTokens is how many replaced tokens a source remembers. What hung on one
-// is had anew long before so many others have come and gone.
-const pastTokens = 64
-
-// retire notes that the held token is not the current one any more. The caller
-// has locked s.mu.
-func (s *Source) retire(ends time.Time) {
-	accessor := s.held.token.Accessor
-	if accessor == "" {
-		return // a batch token: Vault gives no lease under it that would outlive it
+// lifeOf is when the token with this accessor ends as things stand (zero: never),
+// and whether it is the current one. One that is neither that nor remembered
+// is as good as dead.
+func (s *Source) lifeOf(accessor string) (ends time.Time, current bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held != nil && s.held.token.Accessor == accessor {
+		return s.held.expires(), true
 	}
-	if len(s.past) >= pastTokens {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(s.past)), func(a, b string) int { return s.past[a].Compare(s.past[b]) })
-		delete(s.past, oldest)
-	}
-	s.past[accessor] = ends
+	return s.past[accessor], false
 }
 
 // gaveUp is the error of a caller whose ctx ended while it waited for a login.

@@ -81,3 +81,20 @@ func (b Backoff) DelayAfter(asked time.Duration, failures int, jitter float64) t
 func StartAfter(spread time.Duration, jitter float64) time.Duration {
 	return time.Duration(float64(spread) * jitter)
 }
+
+// sleep is the least that Missed reports: more than what setting a clock right
+// step by step moves it by between two looks.
+const sleep = 10 * time.Second
+
+// Missed is how much time passed that timers did not count, because the machine
+// slept: what the clock on the wall gained on the monotonic one, which stops
+// meanwhile. Both are measured between the same two looks, a minute or so
+// apart. A wall clock that somebody sets ahead looks the same, so this is a
+// reason to ask whether what was granted still lives, not to give it up. Zero:
+// nothing worth asking for; a clock that was set back is no reason.
+func Missed(monotonic, wall time.Duration) time.Duration {
+	if missed := wall - monotonic; missed >= sleep {
+		return missed
+	}
+	return 0
+}

@@ -121,3 +121,17 @@ func TestStartAfter(t *testing.T) {
 		t.Errorf("no spread: %s", got)
 	}
 }
+
+func TestMissed(t *testing.T) {
+	for _, c := range []struct{ monotonic, wall, want time.Duration }{
+		{time.Minute, time.Minute, 0},
+		{time.Minute, time.Minute + time.Second, 0},
+		{time.Minute, 2*time.Hour + time.Minute, 2 * time.Hour},
+		{time.Minute, -time.Hour, 0},
+		{0, time.Hour, time.Hour},
+	} {
+		if got := lease.Missed(c.monotonic, c.wall); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}

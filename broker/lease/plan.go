@@ -53,12 +53,19 @@ func (t Terms) own(jitter float64) (Step, time.Duration) {
 }
 
 // Retry is Plan after a step that failed, to be repeated after delay (of a
-// Backoff). A renewal that would come when only the last stretch is left
-// becomes a replacement, so that there is something new before the end.
+// Backoff). When only the last stretch of its time is left, renewal and
+// replacement take turns, because the store may come to grant the one or the
+// other, and a renewal disturbs nobody; what will have ended by then is replaced.
 func Retry(t Terms, failed Step, delay, floor time.Duration, jitter float64) (Step, time.Duration) {
 	after := t.noSooner(delay, floor, jitter)
-	if t.TTL > 0 && t.Age+after >= ReplaceAfter(t.TTL, 0) {
-		failed = Replace
+	age := t.Age + after
+	switch {
+	case t.TTL <= 0 || !t.Renewable || age >= t.TTL:
+		return Replace, after
+	case age >= ReplaceAfter(t.TTL, 0) && failed == Renew:
+		return Replace, after
+	case age >= ReplaceAfter(t.TTL, 0) && t.TTL >= t.Full/10*9:
+		return Renew, after
 	}
 	return failed, after
 }

@@ -53,15 +53,21 @@ func TestRetry(t *testing.T) {
 		step       lease.Step
 		after      time.Duration
 	}{
-		"renewal, time is left":     {40 * time.Minute, time.Minute, lease.Renew, lease.Renew, time.Minute},
-		"renewal, the last stretch": {47 * time.Minute, time.Minute, lease.Renew, lease.Replace, time.Minute},
-		"replacement":               {40 * time.Minute, time.Minute, lease.Replace, lease.Replace, time.Minute},
-		"just granted":              {0, time.Second, lease.Replace, lease.Replace, lease.Floor},
+		"renewal, time is left":         {40 * time.Minute, time.Minute, lease.Renew, lease.Renew, time.Minute},
+		"renewal, the last stretch":     {47 * time.Minute, time.Minute, lease.Renew, lease.Replace, time.Minute},
+		"replacement":                   {40 * time.Minute, time.Minute, lease.Replace, lease.Replace, time.Minute},
+		"replacement, the last stretch": {47 * time.Minute, time.Minute, lease.Replace, lease.Renew, time.Minute},
+		"replacement, too late":         {59 * time.Minute, time.Minute, lease.Replace, lease.Replace, time.Minute},
+		"just granted":                  {0, time.Second, lease.Replace, lease.Replace, lease.Floor},
 	} {
 		terms := lease.Terms{TTL: time.Hour, Full: time.Hour, Renewable: true, Age: c.age}
 		if step, after := lease.Retry(terms, c.failed, c.delay, lease.Floor, early); step != c.step || !near(after, c.after) {
 			t.Errorf("%s: %v after %s; want %v after %s", name, step, after, c.step, c.after)
 		}
+	}
+	capped := lease.Terms{TTL: 20 * time.Minute, Full: time.Hour, Renewable: true, Age: 17 * time.Minute}
+	if step, _ := lease.Retry(capped, lease.Replace, time.Second, lease.Floor, early); step != lease.Replace {
+		t.Errorf("what met its end: %v", step)
 	}
 	if step, after := lease.Retry(lease.Terms{}, lease.Replace, time.Minute, lease.Floor, early); step != lease.Replace || after != time.Minute {
 		t.Errorf("without an end: %v after %s", step, after)

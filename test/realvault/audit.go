@@ -9,13 +9,20 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 )
 
 func (v *Vault) auditFile() string { return v.file("audit.jsonl") }
 
-// auditEntry is what is read of one line of Vault's audit file.
-type auditEntry struct {
-	Type    string `json:"type"` // "request" or "response"
+// AuditEntry is one request, or one answer, in Vault's audit log.
+type AuditEntry struct {
+	Time time.Time `json:"time"`
+	Type string    `json:"type"` // "request" or "response"
+	Auth struct {
+		DisplayName string            `json:"display_name"`
+		Metadata    map[string]string `json:"metadata"`
+		Policies    []string          `json:"policies"`
+	} `json:"auth"`
 	Request struct {
 		Operation string `json:"operation"`
 		Path      string `json:"path"`
@@ -25,50 +32,53 @@ type auditEntry struct {
 	} `json:"response"`
 }
 
-// Requests counts the requests for path since the server's first start,
-// whether they were allowed or not. path is as Vault's audit log has it, such
-// as "kv/data/shop/db" or "auth/aws/login"; operation is "create", "read",
-// "update", "list" or "delete", or empty for all of them. Vault records a
-// request before it answers it, so whatever was answered is counted.
+// Requests counts the requests for path; see Audit.
 func (v *Vault) Requests(path, operation string) (int, error) {
-	n := 0
-	err := v.audited(func(e auditEntry) {
-		if e.Type == "request" && e.Request.Path == path && (operation == "" || e.Request.Operation == operation) {
-			n++
-		}
-	})
-	if err != nil {
-		return 0, fmt.Errorf("count requests for %s: %w", path, err)
-	}
-	return n, nil
+	entries, err := v.Audit(path, operation)
+	return len(entries), err
 }
 
-// Answered are the names of all fields that the server has answered requests
-// for path with since its first start, sorted.
-func (v *Vault) Answered(path string) ([]string, error) {
-	names := map[string]bool{}
-	err := v.audited(func(e auditEntry) {
-		if e.Type == "response" && e.Request.Path == path {
-			for name := range e.Response.Data {
-				names[name] = true
-			}
+// Audit returns the requests for path since the server's first start, in their
+// order, whether they were allowed or not. path is as Vault's audit log has it,
+// such as "kv/data/shop/db" or "auth/aws/login"; operation is "create", "read",
+// "update", "list" or "delete", or empty for all of them. Vault records a
+// request before it answers it, so whatever was answered is there.
+func (v *Vault) Audit(path, operation string) (entries []AuditEntry, err error) {
+	err = v.eachEntry(path, func(e AuditEntry) {
+		if e.Type == "request" && (operation == "" || e.Request.Operation == operation) {
+			entries = append(entries, e)
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("list what %s was answered with: %w", path, err)
+		return nil, fmt.Errorf("read the requests for %s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// Answered are the names of all fields that requests for path were answered
+// with since the server's first start, sorted.
+func (v *Vault) Answered(path string) ([]string, error) {
+	names := map[string]bool{}
+	err := v.eachEntry(path, func(e AuditEntry) {
+		for name := range e.Response.Data {
+			names[name] = true
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what %s was answered with: %w", path, err)
 	}
 	return slices.Sorted(maps.Keys(names)), nil
 }
 
-// audited calls each for every entry of the audit file.
-func (v *Vault) audited(each func(auditEntry)) error {
+// eachEntry calls do for all entries of the audit file that are about path.
+func (v *Vault) eachEntry(path string, do func(AuditEntry)) error {
 	f, err := os.Open(v.auditFile())
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	for lines := json.NewDecoder(bufio.NewReader(f)); ; {
-		var e auditEntry
+		var e AuditEntry
 		// The last entry may be half written: it belongs to a request that
 		// was not answered yet.
 		err := lines.Decode(&e)
@@ -78,6 +88,8 @@ func (v *Vault) audited(each func(auditEntry)) error {
 		if err != nil {
 			return err
 		}
-		each(e)
+		if e.Request.Path == path {
+			do(e)
+		}
 	}
 }
