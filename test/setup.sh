@@ -41,4 +41,7 @@ clusters=/etc/postgresql-common/createcluster.d
 "${root[@]}" mkdir -p "$clusters"
 echo 'create_main_cluster = off' | "${root[@]}" tee "$clusters/quaymaster-tests.conf" >/dev/null
 trap '"${root[@]}" rm -f "$clusters/quaymaster-tests.conf"' EXIT
+# Its Java registers manual pages, and cannot be installed where slim images
+# leave out the place for them.
+"${root[@]}" mkdir -p /usr/share/man/man1
 "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
