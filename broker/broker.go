@@ -1,10 +1,13 @@
 // Package broker decides, resolves, keeps and delivers.
 //
-// A gate calls Deliver for a container that waits to start (deliver.go: the
-// way of one secret, top down). What was delivered is then kept: the store
-// holds each secret once and reads it again at its interval (store.go,
-// refresh.go), and the watch on the engine says when containers start, end and
-// go away, and whether one runs that passed no gate (watch.go).
+// A gate calls Deliver for a container that waits to start (deliver.go and
+// weigh.go: the way of one secret, top down). What was delivered is then kept:
+// the store holds each secret once (store.go), reads it (flight.go), and reads
+// it again at its interval or renews its lease (keep.go); what has changed is
+// swapped into running containers (refresh.go), which are then made to take
+// notice as they asked (react.go). The watch on the engine says when containers
+// start, end and go away, and whether one runs that passed no gate (watch.go);
+// what was leased for one that is no more is revoked (revoke.go).
 //
 // The broker knows providers, trees and the engine only by their interfaces.
 package broker
@@ -20,9 +23,10 @@ import (
 
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/policy"
-	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/inject/render"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -39,16 +43,23 @@ type Engine interface {
 	Watch(ctx context.Context, sink func(inject.Event)) error
 	// Stop ends a container.
 	Stop(ctx context.Context, id string) error
+	rotation.Engine
 }
 
-// Options is what a Broker is made of. All fields are required.
+// Options is what a Broker is made of. All fields but Rates and CheckVersions
+// are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
 	Providers map[string]providers.Provider // by the name that refs use
-	Policy    *policy.Policy
-	Audit     *audit.Log
-	Log       *slog.Logger
+	Rates     map[string]int                // requests a second that a provider may be asked, by its name; zero: any
+	Renderer  *render.Renderer
+	// CheckVersions are the providers that are asked which version of a held
+	// secret is current before its value is read again, by name.
+	CheckVersions map[string]bool
+	Policy        *policy.Policy
+	Audit         *audit.Log
+	Log           *slog.Logger
 
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
@@ -62,6 +73,7 @@ type Options struct {
 type Broker struct {
 	Options
 	store *store
+	debts chan struct{} // wakes who applies strategies
 
 	mu      sync.Mutex
 	served  map[string]*served // by container ID
@@ -78,19 +90,22 @@ type served struct {
 	gate  string
 	since time.Time // when it passed
 
-	started  bool           // the engine said that it runs
-	editions map[string]int // what its tree holds, by the key of the whole ref; nil: not known
-	pruneAt  time.Time      // when its old generation may go; zero: there is none
-	failing  string         // why its last update failed, so that it is said once
+	started  bool        // the engine said that it runs
+	keys     []key       // the secrets that are held for it
+	editions map[key]int // what it has of them; nil: not known
+	pruneAt  time.Time   // when its old generation may go; zero: there is none
+	failing  string      // why its last update failed, so that it is said once
+	owed     bool        // its strategy is still to be applied
 }
 
 // New returns a broker that has not begun to run.
 func New(options Options) *Broker {
-	return &Broker{
-		Options: options,
-		store:   newStore(options.Providers, options.Refresh, options.MaxStale, options.Now),
-		served:  map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{},
+	b := &Broker{
+		Options: options, debts: make(chan struct{}, 1),
+		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{},
 	}
+	b.store = newStore(options, b.tellTrouble)
+	return b
 }
 
 // Run watches the engine and keeps what was delivered fresh, until ctx ends.
@@ -99,16 +114,8 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
+	group.Go(func() error { return b.react(ctx) })
 	return group.Wait()
-}
-
-// refs are the refs of everything that the container was given.
-func (s *served) refs() []secret.Ref {
-	var refs []secret.Ref
-	for _, want := range s.wants.Items {
-		refs = append(refs, want.Ref)
-	}
-	return refs
 }
 
 func (b *Broker) get(id string) *served {
@@ -134,15 +141,10 @@ func (b *Broker) begin(ctx context.Context, s *served) error {
 	return nil
 }
 
-// serve holds the container's secrets for it. The caller has locked b.mu.
+// serve takes a container on. The caller has locked b.mu.
 func (b *Broker) serve(s *served) {
-	id := s.facts.ID
-	b.store.release(id)
-	for _, ref := range s.refs() {
-		b.store.hold(id, ref, b.nextRefresh())
-	}
-	b.served[id] = s
-	delete(b.strays, id)
+	b.served[s.facts.ID] = s
+	delete(b.strays, s.facts.ID)
 }
 
 // end wipes what a run of a container had, unless another run of it has begun.

@@ -20,6 +20,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/memfs"
+	"github.com/quaymaster/quaymaster/inject/render"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -95,9 +96,10 @@ func (h *host) boot() {
 	h.trees = &trees{FS: memory}
 	o := broker.Options{
 		Engine: h.engine, Trees: h.trees, Providers: map[string]providers.Provider{"vault": h.store}, Audit: h.records,
-		Policy:  shopMayRead(h.t, "vault:shop/**"),
-		Log:     slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Refresh: refresh, MaxStale: maxStale, Now: time.Now, Jitter: func() float64 { return 0 },
+		Policy:   shopMayRead(h.t, "vault:shop/**"),
+		Renderer: renderer(h.t),
+		Log:      slog.New(slog.NewTextHandler(&h.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Refresh:  refresh, MaxStale: maxStale, Now: time.Now, Jitter: func() float64 { return 0 },
 	}
 	for _, change := range h.change {
 		change(&o)
@@ -114,6 +116,15 @@ func (h *host) boot() {
 		h.stop = nil
 	}
 	synctest.Wait()
+}
+
+func renderer(t *testing.T) *render.Renderer {
+	t.Helper()
+	r, err := render.New(render.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // shopMayRead is a policy with one grant, for containers with the label

@@ -125,6 +125,8 @@ type engine struct {
 	containers map[string]workload.Facts
 	running    map[string]bool
 	stopped    []string
+	signals    []string // "<id> <signal>"
+	restarts   []string
 	unwilling  error  // what Stop is answered with
 	deaf       error  // what every question is answered with
 	learning   func() // called by Facts, when set
@@ -248,6 +250,22 @@ func (e *engine) Stop(_ context.Context, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.stopped = append(e.stopped, id)
+	return e.unwilling
+}
+
+// Signal implements broker.Engine.
+func (e *engine) Signal(_ context.Context, id, signal string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.signals = append(e.signals, id+" "+signal)
+	return e.unwilling
+}
+
+// Restart implements broker.Engine.
+func (e *engine) Restart(_ context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.restarts = append(e.restarts, id)
 	return e.unwilling
 }
 

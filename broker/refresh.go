@@ -7,10 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/quaymaster/quaymaster/broker/audit"
-	"github.com/quaymaster/quaymaster/broker/lease"
+	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 )
@@ -18,6 +16,8 @@ import (
 const (
 	// housekeeping is how long the loop sleeps at most.
 	housekeeping = 30 * time.Second
+	// together is how long a swap waits for other reads that began with its own.
+	together = 2 * time.Second
 	// pruneAfter is how long a generation stays readable after a swap, for a
 	// reader who has begun to read it.
 	pruneAfter = 10 * time.Second
@@ -27,24 +27,20 @@ const (
 	// strayPatience is the same for a container whose gate was an earlier
 	// agent's. Most such trees belong to containers that ended meanwhile.
 	strayPatience = time.Minute
-	// refreshes is how many secrets are read again at a time.
-	refreshes = 8
 )
 
-// keepFresh reads held secrets again at their interval and swaps the trees of
-// those containers whose secrets changed.
+// keepFresh keeps the store's secrets fresh and swaps the trees of those
+// containers whose secrets changed.
 func (b *Broker) keepFresh(ctx context.Context) error {
 	for {
-		due, next := b.store.due()
-		b.refresh(ctx, due)
+		reads, next := b.store.keep(ctx)
+		gather(ctx, reads)
 		b.updateAll(ctx)
 		b.sweep(ctx)
+		next = earlier(next, b.tidyUp(ctx))
 		wait := housekeeping
 		if until := next.Sub(b.Now()); !next.IsZero() && until < wait {
 			wait = max(until, 0)
-		}
-		if len(due) > 0 {
-			wait = 0 // what was due has a new date now
 		}
 		select {
 		case <-ctx.Done():
@@ -55,30 +51,37 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 	}
 }
 
-// nextRefresh is when a secret that was just read is to be read again.
-func (b *Broker) nextRefresh() time.Time {
-	return b.Now().Add(lease.RefreshAfter(b.Refresh, b.Jitter()))
+// gather waits for reads that were begun together, so that what has changed at
+// one time reaches a container in one swap. A slow provider holds up the others
+// no longer than together.
+func gather(ctx context.Context, reads []*flight) {
+	ctx, cancel := context.WithTimeout(ctx, together)
+	defer cancel()
+	for _, read := range reads {
+		select {
+		case <-read.done:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
-// refresh reads secrets again, a few at a time.
-func (b *Broker) refresh(ctx context.Context, refs []secret.Ref) {
-	var group errgroup.Group
-	group.SetLimit(refreshes)
-	for _, ref := range refs {
-		group.Go(func() error {
-			err := b.store.fetch(ctx, ref)
-			changed := b.store.schedule(ref, err, b.nextRefresh())
-			switch {
-			case !changed || ctx.Err() != nil: // nothing new, or the agent ends
-			case err != nil:
-				b.Log.Warn("a held secret could not be read again; containers keep what they have", "ref", ref.String(), "error", err)
-			default:
-				b.Log.Info("a held secret can be read again", "ref", ref.String())
-			}
-			return nil // the store remembers that it failed
-		})
+// earlier is the earlier of two times, of which either may be zero for never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
 	}
-	_ = group.Wait() // no function of the group returns an error
+	return a
+}
+
+// tellTrouble tells that a held secret can no longer be kept fresh, or can be
+// again.
+func (b *Broker) tellTrouble(ref secret.Ref, err error) {
+	if err != nil {
+		b.Log.Warn("a held secret could not be read again; containers keep what they have", "ref", ref.String(), "error", err)
+		return
+	}
+	b.Log.Info("a held secret can be read again", "ref", ref.String())
 }
 
 // updateAll swaps the trees whose secrets changed.
@@ -123,7 +126,7 @@ func (b *Broker) outdated() (out []*served) {
 				b.Log.Error("an old generation could not be removed", "container", s.facts.Name, "error", err)
 			}
 		}
-		if s.started && (s.editions == nil || !maps.Equal(s.editions, b.store.editions(s.refs()))) {
+		if s.started && (s.editions == nil || !maps.Equal(s.editions, b.store.editions(s.keys))) {
 			out = append(out, s)
 		}
 	}
@@ -132,30 +135,49 @@ func (b *Broker) outdated() (out []*served) {
 
 // update writes a new generation for one running container.
 func (b *Broker) update(ctx context.Context, s *served) error {
-	outcomes := b.weigh(ctx, s)
-	if refused := oneLine(problems(outcomes)); refused != nil && refused.Error() == b.failing(s) {
+	items := b.weigh(ctx, s)
+	if refused := oneLine(problems(items)); refused != nil && refused.Error() == b.failing(s) {
 		return refused // it was recorded when it began
 	}
-	bundle, editions, err := b.settle(s, audit.Rotated, outcomes)
+	bundle, editions, err := b.settle(s, audit.Rotated, items)
 	if err != nil {
 		return err
 	}
+	defer wipe(bundle.Files)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.served[s.facts.ID] != s {
 		return nil // it has ended, or begun again
 	}
-	changed, err := b.Trees.Swap(s.facts.ID, bundle.Files)
-	if err != nil {
+	change := rotation.Change{Variables: variablesChanged(items, s.editions)}
+	if change.Files, err = b.Trees.Swap(s.facts.ID, bundle.Files); err != nil {
 		return fmt.Errorf("its secrets could not be written: %w", err)
 	}
 	s.editions = editions
-	if !changed {
-		return nil
+	if rotation.Calls(s.wants.OnRotate, change) {
+		b.owe(s)
 	}
-	s.pruneAt = b.Now().Add(pruneAfter)
-	b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(bundle.Files))
+	if change.Files {
+		s.pruneAt = b.Now().Add(pruneAfter)
+		b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(bundle.Files))
+	}
 	return nil
+}
+
+// variablesChanged reports whether a variable would be another one now. What
+// an adopted container began with is not known.
+func variablesChanged(items []item, before map[key]int) bool {
+	for _, i := range items {
+		if before == nil || i.want.Kind != workload.Variable {
+			continue
+		}
+		for _, n := range i.needs {
+			if n.held.edition != before[n.origin.key()] {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sweep wipes what was made for containers that passed a gate and then never

@@ -294,7 +294,7 @@ func TestRotationToWhatCannotBeDelivered(t *testing.T) {
 		h.sees("db", "a", "one", "b", "1")
 		h.unchanged("db", before)
 		h.wasLogged(told, 1)
-		if r := h.audited(audit.Rotated, "db"); len(r) != 1 || r[0].Decision != "error" || !strings.Contains(r[0].Reason, "the limit is 1048576") {
+		if r := h.audited(audit.Rotated, "db"); len(r) != 1 || r[0].Decision != "error" || !strings.Contains(r[0].Reason, "more than 1048576 bytes") {
 			t.Errorf("%+v", r)
 		}
 		h.store.put("shop/db", "other", "field")

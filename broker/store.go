@@ -1,31 +1,53 @@
 package broker
 
 import (
-	"context"
-	"errors"
-	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
-// fetchPatience bounds one read of a provider.
-const fetchPatience = 20 * time.Second
+const (
+	// refusalFor is how long a provider's no is held, so that a container that
+	// its engine restarts again and again does not ask each time.
+	refusalFor = 2 * time.Second
+	// maxHeld bounds what all values take together, in bytes.
+	maxHeld = 64 << 20
+)
+
+// backoff is the wait between reads that failed because nobody answered.
+var backoff = lease.Backoff{First: 2 * time.Second, Max: 30 * time.Second}
 
 // store keeps the secrets that workloads hold, in memory. All who need the
-// same secret share one read of its provider. A secret is identified by its
-// whole ref: one read serves all of its fields.
+// same secret share one read of its provider (flight.go). A secret is
+// identified by its whole ref: one read serves all of its fields. What is made
+// for the one who reads it, or read in a container's own name, belongs to that
+// container alone.
+//
+// A held secret has three ages. Young, it is used as it is. Past its interval,
+// it is still used, and read again behind the start that found it so: the
+// advisory window. Older, a start waits for the read. When that fails because
+// nobody answers, what is held serves until it is too stale.
 type store struct {
-	providers map[string]providers.Provider
-	fresh     time.Duration // a held secret younger than this is used as it is
-	maxStale  time.Duration // one younger than this is used while its provider is unavailable
-	now       func() time.Time
+	maxStale time.Duration // how old a held secret may serve a start while its provider is unavailable
+	now      func() time.Time
+	jitter   func() float64
+	lanes    map[string]*lane // by provider name
+	// byVersion are the providers that are asked for a secret's version before
+	// it is read again, by name.
+	byVersion map[string]bool
+	tell      func(ref secret.Ref, err error) // of a change in how keeping a secret fresh goes
 
 	mu      sync.Mutex
-	entries map[string]*entry
-	flights map[string]*flight
+	entries map[key]*entry
+	flights map[key]*flight
+	size    int // bytes of all current values
+	graves  []grave
+	loose   []*looseEnd
 	fetches sync.WaitGroup
 
 	// wake receives when there is something new for keepFresh: a secret that
@@ -33,21 +55,42 @@ type store struct {
 	wake chan struct{}
 }
 
-// entry is one held secret.
-type entry struct {
-	ref     secret.Ref
-	current secret.Secret
-	read    time.Time       // when current was last known to be the provider's
-	edition int             // grows with every change of current; zero: nothing was read yet
-	holders map[string]bool // container IDs
-	next    time.Time       // when to read it again
-	failing bool            // the last read at its interval failed
+// key names one held secret: its whole ref and, where it belongs to one
+// container alone, that container.
+type key struct{ ref, container string }
+
+// origin says where a secret is read, and whose it is.
+type origin struct {
+	ref       secret.Ref // whole
+	provider  providers.Provider
+	container string // whose it is alone; empty: it is shared
+	issued    bool   // each read makes another one
+	// delegator is not nil when the secret is read in the container's own name.
+	delegator providers.Delegator
 }
 
-// flight is one read of a provider that is under way.
-type flight struct {
-	done chan struct{}
-	err  error
+func (o origin) key() key { return key{ref: o.ref.String(), container: o.container} }
+
+// entry is one held secret.
+type entry struct {
+	origin
+	current secret.Secret
+	read    time.Time                // when current was last known to be the provider's
+	edition int                      // grows with every change of current; zero: nothing was read yet
+	holders map[string]time.Duration // by container ID: how often each wants it read again
+	every   time.Duration            // how often the most eager holder does, or did
+	retired []secret.Lease           // of earlier values, which may still be in use
+	granted time.Duration            // the TTL that current was issued with, before any renewal
+
+	step     lease.Step // what to do at next
+	next     time.Time  // zero: nothing
+	bound    time.Time  // the end of what its lease hangs on that next was chosen for
+	renewing bool
+	failures int       // reads and renewals in a row that nobody answered
+	refused  error     // what the provider decided against it
+	refusal  time.Time // when it did
+	troubled bool      // the last attempt of keepFresh failed, which was told
+	idle     time.Time // when its last holder left
 }
 
 // held is what the store hands out.
@@ -57,206 +100,132 @@ type held struct {
 	stale   error // why the provider could not confirm it just now
 }
 
-func newStore(byName map[string]providers.Provider, fresh, maxStale time.Duration, now func() time.Time) *store {
-	return &store{
-		providers: byName, fresh: fresh, maxStale: maxStale, now: now,
-		entries: map[string]*entry{}, flights: map[string]*flight{},
+// holding is one secret that a container needs.
+type holding struct {
+	origin
+	refresh time.Duration
+}
+
+func newStore(o Options, tell func(secret.Ref, error)) *store {
+	s := &store{
+		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
+		byVersion: o.CheckVersions,
+		entries:   map[key]*entry{}, flights: map[key]*flight{},
 		wake: make(chan struct{}, 1),
 	}
+	for name := range o.Providers {
+		s.lanes[name] = newLane(o.Rates[name])
+	}
+	return s
 }
 
-// hold says that the container needs ref, so that the secret is kept, and read
-// again from next on, until release.
-func (s *store) hold(container string, ref secret.Ref, next time.Time) {
+// hold says that the container needs exactly these secrets from now on, until
+// the next call or release: they are kept, and read again in time.
+func (s *store) hold(container string, holdings []holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := ref.Whole().String()
-	if s.entries[key] == nil {
-		s.entries[key] = &entry{ref: ref.Whole(), holders: map[string]bool{}}
+	needed := map[key]bool{}
+	for _, h := range holdings {
+		needed[h.key()] = true
+		s.holdOne(container, h)
 	}
-	e := s.entries[key]
-	if len(e.holders) == 0 {
-		e.next = next
-		s.wakeUp()
-	}
-	e.holders[container] = true
+	s.leave(container, func(k key) bool { return !needed[k] })
 }
 
-// release ends what hold began, for all secrets of the container.
+// holdOne adds one holder; the most eager of a container's wants counts.
+func (s *store) holdOne(container string, h holding) {
+	e := s.entries[h.key()]
+	if e == nil {
+		e = &entry{origin: h.origin, holders: map[string]time.Duration{}}
+		s.entries[h.key()] = e
+	}
+	first := len(e.holders) == 0
+	if before, holds := e.holders[container]; !holds || h.refresh < before {
+		e.holders[container] = h.refresh
+	}
+	e.every = slices.Min(slices.Collect(maps.Values(e.holders)))
+	if first && e.failures == 0 {
+		s.plan(e)
+		s.wakeUp()
+	}
+}
+
+// release ends what hold began. What belongs to the container alone stays for
+// its next start, until drop.
 func (s *store) release(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.entries {
-		delete(e.holders, container)
+	s.leave(container, func(key) bool { return true })
+}
+
+func (s *store) leave(container string, which func(key) bool) {
+	for k, e := range s.entries {
+		if _, holds := e.holders[container]; holds && which(k) {
+			delete(e.holders, container)
+			e.idle = s.now()
+		}
 	}
 }
 
-// get returns the secret: what is held and fresh, else what the provider says,
-// else what is held and not too stale. The caller holds ref.
-func (s *store) get(ctx context.Context, ref secret.Ref) (held, error) {
-	key := ref.Whole().String()
-	s.mu.Lock()
-	if e := s.entries[key]; e.younger(s.now(), s.fresh) {
-		defer s.mu.Unlock()
-		return e.held(nil), nil
+// wakeUp never blocks: one token says it all.
+func (s *store) wakeUp() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
-	s.mu.Unlock()
-
-	err := s.fetch(ctx, ref.Whole())
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.entries[key]
-	if err == nil && e != nil {
-		return e.held(nil), nil
-	}
-	if errors.Is(err, providers.ErrUnavailable) && e.younger(s.now(), s.maxStale) {
-		return e.held(err), nil
-	}
-	if err == nil {
-		err = fmt.Errorf("%w: the container went away meanwhile", providers.ErrUnavailable)
-	}
-	return held{}, err
 }
 
-// younger reports whether a value is held that was read less than limit ago.
-func (e *entry) younger(now time.Time, limit time.Duration) bool {
-	return e != nil && e.edition > 0 && now.Sub(e.read) < limit
+// young reports whether the secret is used as it is.
+func (e *entry) young(now time.Time) bool {
+	if e.edition == 0 {
+		return false
+	}
+	if e.issued {
+		return e.failures == 0 && (e.next.IsZero() || now.Before(e.next)) && e.lives(now)
+	}
+	return now.Before(e.read.Add(e.every)) && e.lives(now)
+}
+
+// advisory reports whether the secret is used, and read again meanwhile.
+func (e *entry) advisory(now time.Time) bool {
+	return e.edition > 0 && !e.issued && e.failures == 0 && now.Before(e.read.Add(e.every*3/2)) && e.lives(now)
+}
+
+// serves reports whether the secret serves a start while its provider is
+// unavailable.
+func (e *entry) serves(now time.Time, maxStale time.Duration) bool {
+	if e == nil || e.edition == 0 || !e.lives(now) {
+		return false
+	}
+	return e.issued || now.Sub(e.read) < maxStale
+}
+
+// lives reports whether the lease of the secret, if it has one, has not ended.
+func (e *entry) lives(now time.Time) bool {
+	ends := e.current.Lease.Ends()
+	if bound := e.hangsOn(); !bound.IsZero() && (ends.IsZero() || bound.Before(ends)) {
+		ends = bound
+	}
+	return ends.IsZero() || now.Before(ends)
+}
+
+// hangsOn is when the lease ends because of what it hangs on; zero: no end is
+// known.
+func (e *entry) hangsOn() time.Time {
+	leaser, leases := e.provider.(providers.Leaser)
+	if !leases || e.current.Lease.ID == "" {
+		return time.Time{}
+	}
+	return leaser.Bound(e.current.Lease)
 }
 
 func (e *entry) held(stale error) held {
 	return held{secret: e.current, edition: e.edition, stale: stale}
 }
 
-// fetch reads the provider, or waits for a read that is already under way. A
-// caller that gives up does not end the read: others may wait for it.
-func (s *store) fetch(ctx context.Context, ref secret.Ref) error {
-	provider, known := s.providers[ref.Provider]
-	if !known {
-		return fmt.Errorf("%w: there is no provider %q in the configuration", providers.ErrInvalid, ref.Provider)
+func size(s secret.Secret) (bytes int) {
+	for _, value := range s.Fields {
+		bytes += value.Len()
 	}
-	key := ref.String()
-	s.mu.Lock()
-	f := s.flights[key]
-	if f == nil {
-		f = &flight{done: make(chan struct{})}
-		s.flights[key] = f
-		s.fetches.Go(func() { s.fly(ctx, provider, ref, f) })
-	}
-	s.mu.Unlock()
-
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", providers.ErrUnavailable, ctx.Err())
-	}
+	return bytes
 }
-
-// patience is how long a read may take that is made for ctx: a little less
-// than its caller waits, so that the caller learns the provider's reason.
-func patience(ctx context.Context) time.Duration {
-	deadline, limited := ctx.Deadline()
-	if !limited {
-		return fetchPatience
-	}
-	return min(fetchPatience, time.Until(deadline)/10*9)
-}
-
-// fly makes one read and keeps what it brought.
-func (s *store) fly(ctx context.Context, provider providers.Provider, ref secret.Ref, f *flight) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience(ctx))
-	defer cancel()
-	asked := s.now()
-	fetched, err := provider.Fetch(ctx, ref)
-
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.flights, ref.String())
-	if e := s.entries[ref.String()]; e != nil && err == nil {
-		s.replace(e, fetched, asked)
-	}
-	f.err = err
-	close(f.done)
-}
-
-// replace keeps what was read. The old value is not wiped: a delivery may be
-// writing it at this moment.
-func (s *store) replace(e *entry, fetched secret.Secret, read time.Time) {
-	same := e.edition > 0 && e.current.Equal(fetched)
-	first := e.edition == 0
-	e.current, e.read = fetched, read
-	if same {
-		return
-	}
-	e.edition++
-	if first {
-		return
-	}
-	s.wakeUp()
-}
-
-// wakeUp lets whoever waits on wake look again.
-func (s *store) wakeUp() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // it will look already
-	}
-}
-
-// schedule says when a secret that was just read again, with this error or
-// none, is to be read next. It reports whether that went otherwise than the
-// time before; nothing changes for what was never read (it is optional).
-func (s *store) schedule(ref secret.Ref, err error, next time.Time) (changed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.entries[ref.Whole().String()]
-	if e == nil {
-		return false
-	}
-	failing := err != nil && e.edition > 0
-	changed = failing != e.failing
-	e.failing, e.next = failing, next
-	return changed
-}
-
-// due returns the refs of held secrets whose time has come, and when to ask
-// next (zero: nothing is scheduled). Secrets that nobody holds are wiped once
-// they are too old to serve a start.
-func (s *store) due() (refs []secret.Ref, next time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.now()
-	for key, e := range s.entries {
-		if len(e.holders) == 0 {
-			if now.Sub(e.read) >= max(s.maxStale, s.fresh) && s.flights[key] == nil {
-				e.current.Wipe()
-				delete(s.entries, key)
-			}
-			continue
-		}
-		if !e.next.After(now) {
-			refs = append(refs, e.ref)
-		} else if next.IsZero() || e.next.Before(next) {
-			next = e.next
-		}
-	}
-	return refs, next
-}
-
-// editions returns, for each of the refs that is held, the edition that is
-// held now, by the key of the whole ref.
-func (s *store) editions(refs []secret.Ref) map[string]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := map[string]int{}
-	for _, ref := range refs {
-		key := ref.Whole().String()
-		if e := s.entries[key]; e != nil && e.edition > 0 {
-			now[key] = e.edition
-		}
-	}
-	return now
-}
-
-// close waits for the reads that are under way.
-func (s *store) close() { s.fetches.Wait() }

@@ -35,6 +35,7 @@ func (b *Broker) watch(ctx context.Context) error {
 				}
 			case inject.Removed:
 				b.end(event.Container, b.get(event.Container))
+				b.store.drop(event.Container)
 			}
 		})
 	})

@@ -73,7 +73,9 @@ func policyOf(t *testing.T, file string) *policy.Policy {
 	}
 	var grants []policy.Grant
 	for _, grant := range loaded.Grants {
-		grants = append(grants, policy.Grant(grant))
+		grants = append(grants, policy.Grant{
+			Name: grant.Name, Workloads: grant.Workloads, Secrets: grant.Secrets, Login: policy.Login(grant.Vault),
+		})
 	}
 	return policy.New(grants)
 }

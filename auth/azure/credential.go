@@ -17,7 +17,8 @@ const (
 	// clients ask for another one five minutes before.
 	earlyBy = 10 * time.Minute
 	// againAfter is how long a token that is near its end goes on being used
-	// after it could not be replaced.
+	// after it could not be replaced, and for how long one that is new is all
+	// that is to be had.
 	againAfter = 30 * time.Second
 )
 
@@ -30,27 +31,20 @@ const (
 // only as long as their own context says, which Microsoft's credential does
 // not promise.
 type Credential struct {
-	host *Attestor
+	host   *Attestor
+	tokens shared[identity] // by scope
+	clouds shared[string]
 
 	mu        sync.Mutex
 	held      map[string]holding // by scope
-	asking    map[string]*asking // by scope
 	keyVaults string             // empty: not known yet
 }
 
 // holding is a token that was handed out before.
 type holding struct {
 	identity
-	retry time.Time // not to be replaced before then
-}
-
-// asking is a request for a token, for all who wait for its end.
-type asking struct {
-	done  chan struct{} // closed when the rest is set
-	found identity
-	err   error
-	// givenUp: the one who asked went away, which says nothing of the service.
-	givenUp bool
+	since time.Time
+	retry time.Time // when it is near its end: not to be replaced before then
 }
 
 // HostCredential checks options. It makes no request.
@@ -60,14 +54,15 @@ func HostCredential(o Options) (*Credential, error) {
 		return nil, err
 	}
 	host.audienceIs = ""
-	return &Credential{host: host, held: map[string]holding{}, asking: map[string]*asking{}}, nil
+	return &Credential{host: host, held: map[string]holding{}}, nil
 }
 
 // GetToken implements azcore.TokenCredential for one scope, which is an
-// audience or ends in "/.default". Claims that are named make it ask for a
-// token although it holds one; the metadata service is not told of them. Of
-// the other options none has a meaning for a machine's identity. Errors wrap
-// auth.ErrNoIdentity or auth.ErrUnavailable.
+// audience or ends in "/.default". Claims that are named say that the token that
+// is held was refused, and make it ask for another, unless it has just done so;
+// the metadata service is not told of them. Of the other options none has a
+// meaning for a machine's identity. Errors wrap auth.ErrNoIdentity or
+// auth.ErrUnavailable.
 func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if len(o.Scopes) != 1 {
 		return azcore.AccessToken{}, fmt.Errorf("a token of the managed identity is for one scope, not %d: %w", len(o.Scopes), auth.ErrNoIdentity)
@@ -79,42 +74,32 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	return azcore.AccessToken{Token: string(found.token.Reveal()), ExpiresOn: found.expires}, nil // goes into a request's header
 }
 
-func (c *Credential) token(ctx context.Context, scope string, anew bool) (identity, error) {
-	for {
-		c.mu.Lock()
-		if held := c.held[scope]; !anew && held.good(c.host.now()) {
-			c.mu.Unlock()
-			return held.identity, nil
-		}
-		running, isRunning := c.asking[scope]
-		if !isRunning {
-			running = &asking{done: make(chan struct{})}
-			c.asking[scope] = running
-		}
-		c.mu.Unlock()
-		if !isRunning {
-			c.ask(ctx, scope, anew, running)
-			return running.found, running.err
-		}
-		select {
-		case <-running.done:
-			if !running.givenUp {
-				return running.found, running.err
-			}
-		case <-ctx.Done():
-			return identity{}, fmt.Errorf("waiting for a token of the managed identity: %w: %w", ctx.Err(), auth.ErrUnavailable)
-		}
+func (c *Credential) token(ctx context.Context, scope string, refused bool) (identity, error) {
+	if held, good := c.atHand(scope, refused); good {
+		return held, nil
 	}
+	return c.tokens.get(ctx, scope, "a token of the managed identity", func(ctx context.Context) (identity, error) {
+		if held, good := c.atHand(scope, refused); good { // another has asked meanwhile
+			return held, nil
+		}
+		return c.replace(ctx, scope, refused)
+	})
 }
 
-// good reports whether a token may be handed out without asking for another.
-func (h holding) good(now time.Time) bool {
-	return now.Before(h.expires) && (now.Before(h.expires.Add(-earlyBy)) || now.Before(h.retry))
+// atHand is the token that is held, and whether it may be handed out without
+// asking for another. Many may be refused with one token at the same time: the
+// first of them has it replaced, and the others take the new one.
+func (c *Credential) atHand(scope string, refused bool) (held identity, good bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, now := c.held[scope], c.host.now()
+	isFresh := now.Before(h.expires.Add(-earlyBy)) || (now.Before(h.expires) && now.Before(h.retry))
+	return h.identity, isFresh && (!refused || now.Before(h.since.Add(againAfter)))
 }
 
-// ask makes the request. A token that still lives is better than none, unless
-// it is the reason for asking.
-func (c *Credential) ask(ctx context.Context, scope string, anew bool, a *asking) {
+// replace asks for a token. One that still lives is better than none, unless it
+// is the reason for asking.
+func (c *Credential) replace(ctx context.Context, scope string, refused bool) (identity, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
 	found, err := c.host.identify(limited, newMetadata(c.host.endpoint), scope)
@@ -124,36 +109,41 @@ func (c *Credential) ask(ctx context.Context, scope string, anew bool, a *asking
 	held, now := c.held[scope], c.host.now()
 	switch {
 	case err == nil:
-		c.held[scope] = holding{identity: found}
-	case !anew && now.Before(held.expires):
+		held = holding{identity: found, since: now}
+	case refused || !now.Before(held.expires):
+		return identity{}, err
+	default:
 		held.retry = now.Add(againAfter)
-		c.held[scope] = held
-		found, err = held.identity, nil
-	case ctx.Err() != nil:
-		a.givenUp, err = true, fmt.Errorf("%w: %w", err, ctx.Err())
 	}
-	a.found, a.err = found, err
-	delete(c.asking, scope)
-	close(a.done)
+	c.held[scope] = held
+	return held.identity, nil
 }
 
 // KeyVaults is the DNS suffix that the key vaults of the machine's own cloud
 // have. The metadata service is asked once; errors are those of GetToken.
 func (c *Credential) KeyVaults(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	known := c.keyVaults
-	c.mu.Unlock()
-	if known != "" {
+	if known := c.knownCloud(); known != "" {
 		return known, nil
 	}
-	limited, cancel := context.WithTimeout(ctx, attestTimeout)
-	defer cancel()
-	machine, err := newMetadata(c.host.endpoint).instance(limited)
-	if err != nil {
-		return "", err
-	}
+	return c.clouds.get(ctx, "", "the instance metadata", func(ctx context.Context) (string, error) {
+		if known := c.knownCloud(); known != "" { // another has asked meanwhile
+			return known, nil
+		}
+		limited, cancel := context.WithTimeout(ctx, attestTimeout)
+		defer cancel()
+		machine, err := newMetadata(c.host.endpoint).instance(limited)
+		if err != nil {
+			return "", err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.keyVaults = machine.keyVaults()
+		return c.keyVaults, nil
+	})
+}
+
+func (c *Credential) knownCloud() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.keyVaults = machine.keyVaults()
-	return c.keyVaults, nil
+	return c.keyVaults
 }

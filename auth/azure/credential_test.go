@@ -80,13 +80,17 @@ func TestCredentialHoldsTokens(t *testing.T) {
 	}
 	refused := scope(keyVaultScope)
 	refused.Claims = "{}"
+	if again, asked := h.gets(t, refused); again != first || asked != 2 {
+		t.Errorf("a token that is new was asked for again (%d)", asked)
+	}
+	h.move(31 * time.Second)
 	second, asked := h.gets(t, refused)
 	if again, _ := h.gets(t, scope(keyVaultScope)); second == first || asked != 3 || again != second {
 		t.Errorf("a token that was refused is handed out again (%d)", asked)
 	}
-	h.move(24*time.Hour - 11*time.Minute)
+	h.move(24*time.Hour - 12*time.Minute)
 	if again, asked := h.gets(t, scope(keyVaultScope)); again != second || asked != 3 {
-		t.Errorf("11 minutes before its end it was replaced (%d)", asked)
+		t.Errorf("more than 11 minutes before its end it was replaced (%d)", asked)
 	}
 	h.service.SetSkew(24 * time.Hour)
 	h.move(2 * time.Minute)

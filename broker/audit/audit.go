@@ -173,9 +173,20 @@ func examine(file *os.File) (torn bool, err error) {
 	return last[0] != '\n', nil
 }
 
-// MAC sums a value under the log's key.
-func (l *Log) MAC(value secret.Value) MAC {
-	return MAC{sum: value.MAC(l.key), key: l.keyID}
+// MAC sums values under the log's key: one as it is, several as the set of
+// their sums in that order, none as nothing.
+func (l *Log) MAC(values ...secret.Value) MAC {
+	switch len(values) {
+	case 0:
+		return MAC{}
+	case 1:
+		return MAC{sum: values[0].MAC(l.key), key: l.keyID}
+	}
+	var sums []byte
+	for _, value := range values {
+		sums = append(sums, value.MAC(l.key)...)
+	}
+	return MAC{sum: secret.NewValue(sums).MAC(l.key), key: l.keyID}
 }
 
 // Record appends all records, which belong to one decision and get one time,

@@ -25,7 +25,7 @@ var badFiles = []struct {
 	{"unknown key in a grant", one(valid + "  - {name: b, workload: {name: b}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: unknown key "workload"; did you mean "workloads"?`},
 	{"all problems together", one("identity: ibm\nvault: {adress: https://v}\ngate_timeout: 1\nrefresh: 1ms\n"),
-		`q.yaml:1:1: identity: "ibm" is not one of auto, aws, azure, gcp
+		`q.yaml:1:1: identity: "ibm" is not one of auto, aws, azure, gcp, token-file, approle-wrapped
 q.yaml:2:1: vault.role: is missing: the role that this host logs in as
 q.yaml:2:9: unknown key "adress"; did you mean "address"?
 q.yaml:3:1: gate_timeout: "1" is not a duration: write a number and a unit, as in 90s, 5m or 1h30m
@@ -67,7 +67,7 @@ q.yaml:4:1: refresh: 1ms is too short: at least 1s`},
 	{"empty", one("# nothing\n"), "q.yaml: is empty; the smallest useful configuration is\n\n" +
 		"vault: {address: https://vault.internal:8200, role: docker-host}\ngrants:\n  - name: timeline\n" +
 		"    workloads: {compose.project: shop, compose.service: timeline}\n    secrets: [\"vault:kv/shop/timeline/**\"]"},
-	{"identity unknown", one(valid + "identity: aw"), `q.yaml:4:1: identity: "aw" is not one of auto, aws, azure, gcp`},
+	{"identity unknown", one(valid + "identity: aw"), `q.yaml:4:1: identity: "aw" is not one of auto, aws, azure, gcp, token-file, approle-wrapped`},
 	{"way to log in from GCP", one(valid + "gcp: {login: oauth}"), `q.yaml:4:7: gcp.login: "oauth" is not one of gce, iam`},
 
 	{"vault without address and role", one("vault: {mount: aws}"), `q.yaml:1:1: vault.address: is missing: as in https://vault.internal:8200
@@ -96,14 +96,45 @@ q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file
 	{"vault authority is relative", one("vault: {address: https://v, role: r, ca_file: ca.pem}"),
 		`q.yaml:1:38: vault.ca_file: "ca.pem" is not an absolute path without dots, double slashes and a slash at the end`},
 
+	{"vault by a bad SRV record", one("vault: {address: \"srv://vault:8200\", role: r}"),
+		`q.yaml:1:9: vault.address: is not the name of an SRV record: write it as srv://_vault._tcp.example.internal`},
 	{"provider without type", one(valid + "providers:\n  eu: {address: https://v, role: r}"),
-		`q.yaml:5:3: providers.eu.type: is missing: this version knows only vault`},
-	{"provider of a later version", one(valid + "providers:\n  eu: {type: aws}"),
-		`q.yaml:5:8: providers.eu.type: "aws": this version knows only vault`},
+		`q.yaml:5:3: providers.eu.type: is missing: one of vault, aws, azure, gcp`},
+	{"provider of an unknown type", one(valid + "providers:\n  eu: {type: ibm}"),
+		`q.yaml:5:8: providers.eu.type: "ibm" is not one of vault, aws, azure, gcp`},
+	{"provider with another type's key", one(valid + "providers:\n  eu: {type: aws, address: https://v}"),
+		`q.yaml:5:19: providers.eu.address: belongs to a provider of type vault, and this one is of type aws, whose keys are region, assume_role, external_id, replicas, rate, check_versions`},
+	{"region of a provider", one(valid + "providers:\n  aws: {region: Ireland, replicas: [eu-west-1, x]}"),
+		"q.yaml:5:9: providers.aws.region: \"Ireland\" is not an AWS region such as eu-west-1\n" +
+			"q.yaml:5:48: providers.aws.replicas[1]: \"x\" is not an AWS region such as eu-west-1"},
+	{"role of a provider", one(valid + "providers:\n  aws: {assume_role: reader}"),
+		`q.yaml:5:9: providers.aws.assume_role: "reader" is not the ARN of a role, as in arn:aws:iam::123456789012:role/reader`},
+	{"external ID alone", one(valid + "providers:\n  aws: {external_id: x}"),
+		`q.yaml:5:9: providers.aws.external_id: is for a role to assume: give assume_role too`},
+	{"suffix of a provider", one(valid + "providers:\n  azure: {dns_suffix: \"https://x\"}"),
+		`q.yaml:5:11: providers.azure.dns_suffix: "https://x" is not the end of a host name such as vault.azure.net`},
+	{"account of a provider", one(valid + "providers:\n  gcp: {impersonate: reader, endpoint: \"http://x\"}"),
+		"q.yaml:5:9: providers.gcp.impersonate: \"reader\" is not the e-mail address of a service account\n" +
+			"q.yaml:5:30: providers.gcp.endpoint: the token would cross the network to x in clear text: use https:// (http:// is for a loopback address only)"},
+	{"rate of a provider", one(valid + "providers:\n  gcp: {rate: fast}"),
+		`q.yaml:5:9: providers.gcp.rate: "fast" is not a whole number`},
+	{"rate below zero", one(valid + "providers:\n  gcp: {rate: -1}"),
+		`q.yaml:5:9: providers.gcp.rate: -1: write how many requests a second the provider may be asked`},
+	{"static identity without leave", one(valid + "identity: token-file\nstatic_identity: {token_file: /run/token}"),
+		`q.yaml:4:1: identity: "token-file" is a static identity, which a host in a cloud does not need and whoever reads its file can use: use auto, or say allow_static_identity: true on a developer's machine`},
+	{"static identity without its file", one(valid + "identity: approle-wrapped\nallow_static_identity: true\nstatic_identity: {wrapped_secret_id_file: x}"),
+		"q.yaml:6:1: static_identity.role_id: is missing: the ID of the AppRole that this machine logs in as\n" +
+			"q.yaml:6:19: static_identity.wrapped_secret_id_file: \"x\" is not an absolute path without dots, double slashes and a slash at the end"},
+	{"grant with an empty login", one(valid + "  - {name: b, workloads: {name: b}, secrets: [\"vault:kv/b\"], vault: {}}"),
+		`q.yaml:4:62: grants[1].vault: says nothing: give a role, a list of policies, or both`},
+	{"grant with a login that nothing uses", one(valid + "  - {name: b, workloads: {name: b}, secrets: [\"gcp:p/b\"], vault: {role: x}}"),
+		`q.yaml:4:59: grants[1].vault: is for secrets that a Vault keeps, and this grant names none`},
+	{"STS of one's own", one("vault: {address: https://v, role: r, sts_endpoint: \"http://sts\"}"),
+		`q.yaml:1:38: vault.sts_endpoint: is not the https:// URL of an STS, as Vault's own sts_endpoint is`},
 	{"provider with the built-in name", one(valid + "providers:\n  vault: {type: vault, address: https://v, role: r}"),
 		`q.yaml:5:3: providers.vault: "vault" is the provider that the vault block configures: choose another name`},
 	{"provider with a reserved name", one(valid + "providers:\n  gcp: {type: vault, address: https://v, role: r}"),
-		`q.yaml:5:3: providers.gcp: "gcp" is the name of a built-in provider, which this version does not know: choose another name`},
+		`q.yaml:5:9: providers.gcp.type: "vault": "gcp" is the name of a built-in provider, which is of type gcp: choose another name`},
 	{"provider with a bad name", one(valid + "providers:\n  EU: {type: vault, address: https://v, role: r}"),
 		`q.yaml:5:3: providers.EU: "EU" is not a name for a provider: use lower-case letters, digits and dashes, starting with a letter`},
 	{"provider defined in two files", map[string]string{"q.yaml": valid,

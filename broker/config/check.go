@@ -24,8 +24,19 @@ var (
 	imageLabelPrefix = "image.label."
 )
 
-// reserved are the names of providers that later versions will build in.
-var reserved = []string{"aws", "azure", "gcp"}
+// clouds are the types of provider that are a cloud's own store, and the names
+// of those that need not be configured.
+var clouds = []string{TypeAWS, TypeAzure, TypeGCP}
+
+// typeKeys are the keys that a provider of each type may have, besides type,
+// rate and check_versions.
+var typeKeys = map[string][]string{
+	TypeVault: {"address", "role", "mount", "server_id", "ca_file", "tls_server_name", "client_cert_file", "client_key_file", "login_spread", "namespace",
+		"sts_region", "sts_endpoint", "revoke_on_shutdown"},
+	TypeAWS:   {"region", "assume_role", "external_id", "replicas"},
+	TypeAzure: {"client_id", "dns_suffix"},
+	TypeGCP:   {"impersonate", "endpoint"},
+}
 
 // check judges the whole configuration, after all files are read.
 func (l *loader) check() {
@@ -37,10 +48,11 @@ func (l *loader) check() {
 		l.problems = append(l.problems, Problem{Place: Place{File: l.main}, Message: "is empty; " + smallest})
 		return
 	}
+	l.addClouds()
 	l.checkIdentity()
 	if _, given := l.places["vault"]; given {
 		l.checkVault("vault", c.Vault)
-	} else if _, given := l.places["providers"]; !given {
+	} else if len(c.Providers) == 0 && !l.refusedWithin("providers") {
 		l.fault("vault", "is missing, and no providers are configured, so there is nowhere to read a secret from; %s", smallest)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
@@ -54,8 +66,48 @@ func (l *loader) check() {
 }
 
 func (l *loader) checkIdentity() {
-	l.oneOf("identity", l.config.Identity, IdentityAuto, IdentityAWS, IdentityAzure, IdentityGCP)
-	l.oneOf("gcp.login", l.config.GCP.Login, LoginGCE, LoginIAM)
+	c := &l.config
+	l.oneOf("identity", c.Identity, IdentityAuto, IdentityAWS, IdentityAzure, IdentityGCP, IdentityTokenFile, IdentityAppRoleWrapped)
+	l.oneOf("gcp.login", c.GCP.Login, LoginGCE, LoginIAM)
+	l.oneOf("aws.login", c.AWS.Login, LoginIAM, LoginEC2)
+	if c.IsStatic() && !c.AllowStaticIdentity {
+		l.fault("identity", "%q is a static identity, which a host in a cloud does not need and whoever reads its file can use: "+
+			"use auto, or say allow_static_identity: true on a developer's machine", c.Identity)
+	}
+	switch c.Identity {
+	case IdentityTokenFile:
+		l.secretFile("static_identity.token_file", c.StaticIdentity.TokenFile)
+	case IdentityAppRoleWrapped:
+		l.required("static_identity.role_id", c.StaticIdentity.RoleID, "the ID of the AppRole that this machine logs in as")
+		l.secretFile("static_identity.wrapped_secret_id_file", c.StaticIdentity.WrappedSecretIDFile)
+	}
+}
+
+// secretFile checks the name of a file that need not be there yet.
+func (l *loader) secretFile(key, name string) {
+	if !l.required(key, name, "the file that holds it") {
+		return
+	}
+	if err := checkPath(name); err != nil {
+		l.fault(key, "%v", err)
+	}
+}
+
+// addClouds configures the clouds' own stores that grants name, where the files
+// do not.
+func (l *loader) addClouds() {
+	for _, grant := range l.config.Grants {
+		for _, pattern := range grant.Secrets {
+			name := pattern.Provider()
+			if _, configured := l.config.Providers[name]; configured || !slices.Contains(clouds, name) || l.refusedWithin("providers."+name) {
+				continue
+			}
+			if l.config.Providers == nil {
+				l.config.Providers = map[string]Provider{}
+			}
+			l.config.Providers[name] = Provider{Type: name}
+		}
+	}
 }
 
 func (l *loader) oneOf(key, value string, known ...string) {
@@ -63,6 +115,11 @@ func (l *loader) oneOf(key, value string, known ...string) {
 		l.fault(key, "%q is not one of %s", value, strings.Join(known, ", "))
 	}
 }
+
+var (
+	hostName = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+	roleARN  = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$`)
+)
 
 // region is the form of an AWS region; its name becomes part of a host name.
 var region = regexp.MustCompile(`^[a-z]+(-[a-z0-9]+)+$`)
@@ -72,11 +129,13 @@ func (l *loader) checkVault(key string, v Vault) {
 		return
 	}
 	if l.required(key+".address", v.Address, "as in https://vault.internal:8200") {
-		if err := checkAddress(v.Address); err != nil {
+		if err := checkVaultAddress(v.Address); err != nil {
 			l.fault(key+".address", "%v", err)
 		}
 	}
-	l.required(key+".role", v.Role, "the role that this host logs in as")
+	if l.config.Identity != IdentityTokenFile {
+		l.required(key+".role", v.Role, "the role that this host logs in as")
+	}
 	if strings.HasPrefix(v.Mount, "auth/") || strings.HasPrefix(v.Mount, "/") || strings.HasSuffix(v.Mount, "/") {
 		l.fault(key+".mount", "%q: write it without auth/ before it and without a slash around it, as in %q", v.Mount, "aws")
 	}
@@ -98,6 +157,11 @@ func (l *loader) checkVault(key string, v Vault) {
 			l.fault(key+"."+file.key, "%v", err)
 		}
 	}
+	if v.STSEndpoint != "" {
+		if u, err := url.Parse(v.STSEndpoint); err != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) || u.Host == "" || u.User != nil {
+			l.fault(key+".sts_endpoint", "is not the https:// URL of an STS, as Vault's own sts_endpoint is")
+		}
+	}
 	if v.LoginSpread < 0 || v.LoginSpread > time.Hour {
 		l.fault(key+".login_spread", "%s is not between 0s and 1h", v.LoginSpread)
 	}
@@ -109,6 +173,19 @@ func (l *loader) required(key, value, hint string) bool {
 		l.fault(key, "is missing: %s", hint)
 	}
 	return value != ""
+}
+
+// checkVaultAddress accepts the URL of a server, and the name of DNS SRV records
+// that say where servers are.
+func checkVaultAddress(address string) error {
+	record, isSRV := strings.CutPrefix(address, "srv://")
+	if !isSRV {
+		return checkAddress(address)
+	}
+	if u, err := url.Parse(address); err != nil || u.Hostname() != record || u.User != nil {
+		return errors.New("is not the name of an SRV record: write it as srv://_vault._tcp.example.internal")
+	}
+	return nil
 }
 
 // checkAddress accepts the URL of a server. A token would cross the network in
@@ -153,21 +230,75 @@ func checkPath(name string) error {
 }
 
 func (l *loader) checkProvider(key, name string, p Provider) {
-	if l.required(key+".type", p.Type, "this version knows only "+TypeVault) {
-		if p.Type == TypeVault {
-			l.checkVault(key, p.Vault)
-		} else {
-			l.fault(key+".type", "%q: this version knows only %s", p.Type, TypeVault)
-		}
+	types := append([]string{TypeVault}, clouds...)
+	switch {
+	case !l.required(key+".type", p.Type, "one of "+strings.Join(types, ", ")):
+	case !slices.Contains(types, p.Type):
+		l.fault(key+".type", "%q is not one of %s", p.Type, strings.Join(types, ", "))
+	case slices.Contains(clouds, name) && p.Type != name:
+		l.fault(key+".type", "%q: %q is the name of a built-in provider, which is of type %s: choose another name", p.Type, name, name)
+	default:
+		l.checkTypeKeys(key, p.Type)
+		l.checkByType(key, p)
+	}
+	if p.Rate < 0 {
+		l.fault(key+".rate", "%d: write how many requests a second the provider may be asked", p.Rate)
 	}
 	_, err := secret.ParsePattern(name + ":**")
 	switch {
 	case name == BuiltinVault:
 		l.fault(key, "%q is the provider that the vault block configures: choose another name", name)
-	case slices.Contains(reserved, name):
-		l.fault(key, "%q is the name of a built-in provider, which this version does not know: choose another name", name)
 	case err != nil:
 		l.fault(key, "%q is not a name for a provider: use lower-case letters, digits and dashes, starting with a letter", name)
+	}
+}
+
+// checkTypeKeys refuses the keys of other types.
+func (l *loader) checkTypeKeys(key, typ string) {
+	for _, other := range slices.Sorted(maps.Keys(typeKeys)) {
+		for _, name := range typeKeys[other] {
+			if _, given := l.places[key+"."+name]; given && !slices.Contains(typeKeys[typ], name) {
+				l.fault(key+"."+name, "belongs to a provider of type %s, and this one is of type %s, whose keys are %s",
+					other, typ, strings.Join(append(slices.Clone(typeKeys[typ]), "rate", "check_versions"), ", "))
+			}
+		}
+	}
+}
+
+func (l *loader) checkByType(key string, p Provider) {
+	switch p.Type {
+	case TypeVault:
+		l.checkVault(key, p.Vault)
+	case TypeAWS:
+		l.checkAWS(key, p)
+	case TypeAzure:
+		if p.DNSSuffix != "" && !hostName.MatchString(p.DNSSuffix) {
+			l.fault(key+".dns_suffix", "%q is not the end of a host name such as vault.azure.net", p.DNSSuffix)
+		}
+	case TypeGCP:
+		if p.Impersonate != "" && !strings.Contains(p.Impersonate, "@") {
+			l.fault(key+".impersonate", "%q is not the e-mail address of a service account", p.Impersonate)
+		}
+		if err := checkAddress(p.Endpoint); p.Endpoint != "" && err != nil {
+			l.fault(key+".endpoint", "%v", err)
+		}
+	}
+}
+
+func (l *loader) checkAWS(key string, p Provider) {
+	if p.Region != "" && !region.MatchString(p.Region) {
+		l.fault(key+".region", "%q is not an AWS region such as eu-west-1", p.Region)
+	}
+	for i, replica := range p.Replicas {
+		if !region.MatchString(replica) {
+			l.fault(fmt.Sprintf("%s.replicas[%d]", key, i), "%q is not an AWS region such as eu-west-1", replica)
+		}
+	}
+	if p.AssumeRole != "" && !roleARN.MatchString(p.AssumeRole) {
+		l.fault(key+".assume_role", "%q is not the ARN of a role, as in arn:aws:iam::123456789012:role/reader", p.AssumeRole)
+	}
+	if p.ExternalID != "" && p.AssumeRole == "" {
+		l.fault(key+".external_id", "is for a role to assume: give assume_role too")
 	}
 }
 
@@ -188,6 +319,21 @@ func (l *loader) checkGrants() {
 		}
 		l.checkWorkloads(key+".workloads", grant.Workloads)
 		l.checkSecrets(key+".secrets", grant.Secrets)
+		l.checkGrantLogin(key+".vault", grant)
+	}
+}
+
+// checkGrantLogin: a login of its own is for secrets that Vault keeps.
+func (l *loader) checkGrantLogin(key string, grant Grant) {
+	if _, given := l.places[key]; !given || l.refusedWithin(key) {
+		return
+	}
+	if grant.Vault.Role == "" && len(grant.Vault.Policies) == 0 {
+		l.fault(key, "says nothing: give a role, a list of policies, or both")
+	}
+	vaults := l.config.Vaults()
+	if !slices.ContainsFunc(grant.Secrets, func(p secret.Pattern) bool { _, isVault := vaults[p.Provider()]; return isVault }) {
+		l.fault(key, "is for secrets that a Vault keeps, and this grant names none")
 	}
 }
 

@@ -18,6 +18,8 @@
 package config
 
 import (
+	"cmp"
+	"maps"
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
@@ -26,10 +28,16 @@ import (
 // Config is the whole host configuration. The yaml tag of a field is its key;
 // docs/config.schema.json describes the same keys for editors.
 type Config struct {
-	Identity  string              `yaml:"identity"`
+	Identity string `yaml:"identity"`
+	// AllowStaticIdentity lets Identity be one that is kept in a file, for a
+	// developer's machine, which no cloud vouches for.
+	AllowStaticIdentity bool           `yaml:"allow_static_identity"`
+	StaticIdentity      StaticIdentity `yaml:"static_identity"`
+
 	Vault     Vault               `yaml:"vault"`
-	Providers map[string]Provider `yaml:"providers"` // by name; without the built-in one
+	Providers map[string]Provider `yaml:"providers"` // by name; without the one of the vault block
 	Grants    []Grant             `yaml:"grants"`
+	AWS       AWS                 `yaml:"aws"`
 	Azure     Azure               `yaml:"azure"`
 	GCP       GCP                 `yaml:"gcp"`
 	Docker    Docker              `yaml:"docker"`
@@ -56,7 +64,24 @@ const (
 	IdentityAWS   = "aws"
 	IdentityAzure = "azure"
 	IdentityGCP   = "gcp"
+	// The static ones.
+	IdentityTokenFile      = "token-file"
+	IdentityAppRoleWrapped = "approle-wrapped"
 )
+
+// StaticIdentity says where an identity is kept that no cloud vouches for.
+type StaticIdentity struct {
+	TokenFile string `yaml:"token_file"` // of token-file: holds a Vault token
+	// Of approle-wrapped: the role's ID, and a file that holds the wrapping
+	// token of a secret ID, to be used once.
+	RoleID              string `yaml:"role_id"`
+	WrappedSecretIDFile string `yaml:"wrapped_secret_id_file"`
+}
+
+// IsStatic reports whether the host's identity is one that is kept in a file.
+func (c Config) IsStatic() bool {
+	return c.Identity == IdentityTokenFile || c.Identity == IdentityAppRoleWrapped
+}
 
 // Vault says where one Vault is and how to log in to it. The zero Vault means
 // that there is none.
@@ -66,6 +91,9 @@ type Vault struct {
 	Mount    string `yaml:"mount"`     // of the auth method, without auth/; empty: what the identity is called
 	ServerID string `yaml:"server_id"` // what evidence must be made for: on AWS the server ID, on Azure the resource
 	CAFile   string `yaml:"ca_file"`   // empty: the system's authorities
+	// TLSServerName is the name to expect in Vault's certificate; empty: that
+	// of the address.
+	TLSServerName string `yaml:"tls_server_name"`
 
 	// A certificate to show to Vault, where it asks for one: both or neither.
 	ClientCertFile string `yaml:"client_cert_file"`
@@ -76,19 +104,51 @@ type Vault struct {
 
 	Namespace string `yaml:"namespace"`
 	STSRegion string `yaml:"sts_region"` // empty: us-east-1, as in Vault
+	// STSEndpoint is the STS that Vault asks, where it was told one of its own.
+	STSEndpoint string `yaml:"sts_endpoint"`
+	// RevokeOnShutdown revokes the agent's token when it ends, and with it what
+	// was leased for the containers that run on.
+	RevokeOnShutdown bool `yaml:"revoke_on_shutdown"`
+	Rate             int  `yaml:"rate"` // requests a second at most; zero: DefaultRate
+	// CheckVersions asks which version of a held secret is current before its
+	// value is read again, which may take another permission than reading.
+	CheckVersions bool `yaml:"check_versions"`
 }
 
-// The provider types that this version knows, and the name of the provider
-// that the vault block configures.
+// DefaultRate is how many requests a second a provider is asked at most.
+const DefaultRate = 100
+
+// The types of provider. A provider that is called like its type need not name
+// it; one of a cloud that is called so need not be configured at all.
 const (
-	TypeVault    = "vault"
-	BuiltinVault = "vault"
+	TypeVault = "vault"
+	TypeAWS   = "aws"   // Secrets Manager and Systems Manager's Parameter Store
+	TypeAzure = "azure" // Key Vault
+	TypeGCP   = "gcp"   // Secret Manager
 )
 
-// Provider is one more place where secrets live.
+// BuiltinVault is the name of the provider that the vault block configures.
+const BuiltinVault = "vault"
+
+// Provider is one more place where secrets live. Which keys it may have
+// depends on its type.
 type Provider struct {
-	Type  string `yaml:"type"`
-	Vault `yaml:",inline"`
+	Type  string           `yaml:"type"`
+	Vault `yaml:",inline"` // of TypeVault; of the others only Rate and CheckVersions
+
+	// Of TypeAWS.
+	Region     string   `yaml:"region"`      // empty: the host's
+	AssumeRole string   `yaml:"assume_role"` // ARN of a role to read as
+	ExternalID string   `yaml:"external_id"` // that the role asks for
+	Replicas   []string `yaml:"replicas"`    // regions to ask when Region does not answer
+
+	// Of TypeAzure.
+	ClientID  string `yaml:"client_id"`  // of a user-assigned identity; empty: that of the azure block
+	DNSSuffix string `yaml:"dns_suffix"` // of the vaults' host names; empty: that of the host's cloud
+
+	// Of TypeGCP.
+	Impersonate string `yaml:"impersonate"` // e-mail of a service account to read as
+	Endpoint    string `yaml:"endpoint"`    // empty: Google's own
 }
 
 // Grant gives the workloads that match every selector the secrets that match
@@ -97,6 +157,19 @@ type Grant struct {
 	Name      string            `yaml:"name"`
 	Workloads map[string]string `yaml:"workloads"` // selector key → value with wildcards
 	Secrets   []secret.Pattern  `yaml:"secrets"`
+	Vault     GrantLogin        `yaml:"vault"`
+}
+
+// GrantLogin is as whom a grant's secrets are read from Vault. The zero
+// GrantLogin is the host's own login.
+type GrantLogin struct {
+	Role     string   `yaml:"role"`     // to log in as; empty: the host's
+	Policies []string `yaml:"policies"` // all that the login may do; empty: all that the role may
+}
+
+// AWS says how to log in.
+type AWS struct {
+	Login string `yaml:"login"` // iam, by the role; ec2, by the identity document
 }
 
 // Azure says which of a machine's identities to use.
@@ -109,10 +182,11 @@ type GCP struct {
 	Login string `yaml:"login"` // gce, by the instance; iam, by its service account
 }
 
-// The ways to log in from GCP.
+// The ways to log in: iam on AWS and GCP, ec2 on AWS, gce on GCP.
 const (
-	LoginGCE = "gce"
 	LoginIAM = "iam"
+	LoginEC2 = "ec2"
+	LoginGCE = "gce"
 )
 
 // Docker says which engine the agent serves.
@@ -124,6 +198,8 @@ type Docker struct {
 type Paths struct {
 	Run   string `yaml:"run"`   // memory
 	State string `yaml:"state"` // holds no secret
+	// Templates is the directory of the templates that labels may name.
+	Templates string `yaml:"templates"`
 }
 
 // Audit says where decisions are recorded.
@@ -141,9 +217,10 @@ type Log struct {
 func Default() Config {
 	return Config{
 		Identity:    IdentityAuto,
+		AWS:         AWS{Login: LoginIAM},
 		GCP:         GCP{Login: LoginGCE},
 		Docker:      Docker{Host: "unix:///var/run/docker.sock"},
-		Paths:       Paths{Run: "/run/quaymaster", State: "/var/lib/quaymaster"},
+		Paths:       Paths{Run: "/run/quaymaster", State: "/var/lib/quaymaster", Templates: "/etc/quaymaster/templates"},
 		Audit:       Audit{File: "/var/log/quaymaster/audit.jsonl"},
 		GateTimeout: 30 * time.Second,
 		Refresh:     time.Minute,
@@ -164,6 +241,33 @@ func (c Config) Vaults() map[string]Vault {
 		}
 	}
 	return vaults
+}
+
+// Clouds returns every configured provider that is a cloud's own store, by name.
+func (c Config) Clouds() map[string]Provider {
+	clouds := maps.Clone(c.Providers)
+	maps.DeleteFunc(clouds, func(_ string, p Provider) bool { return p.Type == TypeVault })
+	return clouds
+}
+
+// Rates returns how many requests a second each provider may be asked, by its
+// name.
+func (c Config) Rates() map[string]int {
+	rates := map[string]int{BuiltinVault: cmp.Or(c.Vault.Rate, DefaultRate)}
+	for name, provider := range c.Providers {
+		rates[name] = cmp.Or(provider.Rate, DefaultRate)
+	}
+	return rates
+}
+
+// CheckVersions returns for each provider, by its name, whether it is asked for
+// versions.
+func (c Config) CheckVersions() map[string]bool {
+	check := map[string]bool{BuiltinVault: c.Vault.CheckVersions}
+	for name, provider := range c.Providers {
+		check[name] = provider.CheckVersions
+	}
+	return check
 }
 
 // smallest is what a newcomer is shown.

@@ -70,6 +70,9 @@ grants:
 		grant.Workloads["label.environment"] != "production" || len(grant.Workloads) != 3 {
 		t.Errorf("grant: %+v", grant)
 	}
+	if clouds := got.Clouds(); len(clouds) != 0 {
+		t.Errorf("clouds: %+v", clouds)
+	}
 	if vaults := got.Vaults(); len(vaults) != 1 || vaults["vault"] != got.Vault {
 		t.Errorf("vaults: %+v", vaults)
 	}
@@ -93,7 +96,9 @@ func full(t testing.TB) config.Config {
 
 func TestEveryKeyIsRead(t *testing.T) {
 	c := full(t)
-	everyFieldSet(t, "", reflect.ValueOf(c))
+	merged := c
+	merged.Providers = map[string]config.Provider{"*": mergedProvider(c)}
+	everyFieldSet(t, "", reflect.ValueOf(merged))
 	changedFromDefault(t, "", reflect.ValueOf(c), reflect.ValueOf(config.Default()))
 	if c.GateTimeout != 45*time.Second || c.Refresh != 90*time.Second || c.MaxStale != 90*time.Minute {
 		t.Errorf("durations: %s, %s, %s", c.GateTimeout, c.Refresh, c.MaxStale)
@@ -103,6 +108,25 @@ func TestEveryKeyIsRead(t *testing.T) {
 	}
 	if names := slices.Sorted(maps.Keys(c.Vaults())); !slices.Equal(names, []string{"shop-vault", "vault"}) {
 		t.Errorf("vaults: %v", names)
+	}
+}
+
+// mergedProvider has what any provider has: no type may have every key.
+func mergedProvider(c config.Config) (all config.Provider) {
+	for _, provider := range c.Providers {
+		merge(reflect.ValueOf(&all).Elem(), reflect.ValueOf(provider))
+	}
+	return all
+}
+
+func merge(into, from reflect.Value) {
+	for i := range from.NumField() {
+		switch {
+		case from.Type().Field(i).Type.Kind() == reflect.Struct:
+			merge(into.Field(i), from.Field(i))
+		case !from.Field(i).IsZero():
+			into.Field(i).Set(from.Field(i))
+		}
 	}
 }
 

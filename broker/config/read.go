@@ -30,21 +30,28 @@ type fields map[string]read
 func (r *reader) root(node ast.Node) {
 	c := &r.config
 	r.mapping("", node, fields{
-		"identity":     r.text(&c.Identity),
-		"vault":        r.block(r.vault(&c.Vault)),
-		"providers":    r.providers,
-		"grants":       r.grants,
-		"azure":        r.block(fields{"client_id": r.text(&c.Azure.ClientID)}),
-		"gcp":          r.block(fields{"login": r.text(&c.GCP.Login)}),
-		"docker":       r.block(fields{"host": r.text(&c.Docker.Host)}),
-		"paths":        r.block(fields{"run": r.text(&c.Paths.Run), "state": r.text(&c.Paths.State)}),
-		"audit":        r.block(fields{"file": r.text(&c.Audit.File)}),
-		"gate_timeout": r.duration(&c.GateTimeout),
-		"refresh":      r.duration(&c.Refresh),
-		"max_stale":    r.duration(&c.MaxStale),
-		"require_gate": r.truth(&c.RequireGate),
-		"allow_swap":   r.truth(&c.AllowSwap),
-		"log":          r.block(fields{"level": r.text(&c.Log.Level), "format": r.text(&c.Log.Format)}),
+		"identity":              r.text(&c.Identity),
+		"vault":                 r.block(r.vault(&c.Vault)),
+		"providers":             r.providers,
+		"grants":                r.grants,
+		"aws":                   r.block(fields{"login": r.text(&c.AWS.Login)}),
+		"azure":                 r.block(fields{"client_id": r.text(&c.Azure.ClientID)}),
+		"gcp":                   r.block(fields{"login": r.text(&c.GCP.Login)}),
+		"docker":                r.block(fields{"host": r.text(&c.Docker.Host)}),
+		"paths":                 r.block(fields{"run": r.text(&c.Paths.Run), "state": r.text(&c.Paths.State), "templates": r.text(&c.Paths.Templates)}),
+		"audit":                 r.block(fields{"file": r.text(&c.Audit.File)}),
+		"gate_timeout":          r.duration(&c.GateTimeout),
+		"refresh":               r.duration(&c.Refresh),
+		"max_stale":             r.duration(&c.MaxStale),
+		"require_gate":          r.truth(&c.RequireGate),
+		"allow_swap":            r.truth(&c.AllowSwap),
+		"allow_static_identity": r.truth(&c.AllowStaticIdentity),
+		"static_identity": r.block(fields{
+			"token_file":             r.text(&c.StaticIdentity.TokenFile),
+			"role_id":                r.text(&c.StaticIdentity.RoleID),
+			"wrapped_secret_id_file": r.text(&c.StaticIdentity.WrappedSecretIDFile),
+		}),
+		"log": r.block(fields{"level": r.text(&c.Log.Level), "format": r.text(&c.Log.Format)}),
 	})
 }
 
@@ -56,12 +63,19 @@ func (r *reader) vault(v *Vault) fields {
 		"server_id": r.text(&v.ServerID),
 		"ca_file":   r.text(&v.CAFile),
 
+		"tls_server_name": r.text(&v.TLSServerName),
+
 		"client_cert_file": r.text(&v.ClientCertFile),
 		"client_key_file":  r.text(&v.ClientKeyFile),
 		"login_spread":     r.duration(&v.LoginSpread),
 
 		"namespace":  r.text(&v.Namespace),
 		"sts_region": r.text(&v.STSRegion),
+
+		"sts_endpoint":       r.text(&v.STSEndpoint),
+		"revoke_on_shutdown": r.truth(&v.RevokeOnShutdown),
+		"rate":               r.number(&v.Rate),
+		"check_versions":     r.truth(&v.CheckVersions),
 	}
 }
 
@@ -73,14 +87,28 @@ func (r *reader) providers(key string, node ast.Node) {
 		}
 		r.places[key] = place
 		var provider Provider
-		known := r.vault(&provider.Vault)
-		known["type"] = r.text(&provider.Type)
-		r.mapping(key, node, known)
+		r.mapping(key, node, r.provider(&provider))
+		if provider.Type == "" && slices.Contains(clouds, name) {
+			provider.Type = name
+		}
 		if r.config.Providers == nil {
 			r.config.Providers = map[string]Provider{}
 		}
 		r.config.Providers[name] = provider
 	})
+}
+
+// provider has the keys of all types; which of them fit is checked later.
+func (r *reader) provider(p *Provider) fields {
+	known := r.vault(&p.Vault)
+	for key, read := range (fields{
+		"type": r.text(&p.Type), "region": r.text(&p.Region), "assume_role": r.text(&p.AssumeRole),
+		"external_id": r.text(&p.ExternalID), "replicas": r.list(&p.Replicas), "client_id": r.text(&p.ClientID),
+		"dns_suffix": r.text(&p.DNSSuffix), "impersonate": r.text(&p.Impersonate), "endpoint": r.text(&p.Endpoint),
+	}) {
+		known[key] = read
+	}
+	return known
 }
 
 func (r *reader) grants(key string, node ast.Node) {
@@ -92,6 +120,9 @@ func (r *reader) grants(key string, node ast.Node) {
 			"name":      r.text(&grant.Name),
 			"workloads": r.texts(&grant.Workloads),
 			"secrets":   r.patterns(&grant.Secrets),
+			"vault": r.block(fields{
+				"role": r.text(&grant.Vault.Role), "policies": r.list(&grant.Vault.Policies),
+			}),
 		})
 		r.config.Grants = append(r.config.Grants, grant)
 	}
@@ -112,6 +143,20 @@ func (r *reader) patterns(into *[]secret.Pattern) read {
 				}
 			}
 			*into = append(*into, pattern)
+		}
+	}
+}
+
+// list reads a list of texts.
+func (r *reader) list(into *[]string) read {
+	return func(key string, node ast.Node) {
+		*into = nil
+		for i, item := range r.items(key, node) {
+			key := fmt.Sprintf("%s[%d]", key, i)
+			r.places[key] = r.start(item)
+			if text, ok := r.scalar(key, item); ok {
+				*into = append(*into, text)
+			}
 		}
 	}
 }
@@ -149,6 +194,21 @@ func (r *reader) duration(into *time.Duration) read {
 			return
 		}
 		*into = d
+	}
+}
+
+func (r *reader) number(into *int) read {
+	return func(key string, node ast.Node) {
+		text, ok := r.scalar(key, node)
+		if !ok {
+			return
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			r.fault(key, "%q is not a whole number", text)
+			return
+		}
+		*into = n
 	}
 }
 

@@ -22,7 +22,18 @@ type Grant struct {
 	Name      string
 	Workloads map[string]string // selector key → value, in which * and ** are wildcards
 	Secrets   []secret.Pattern
+	Login     Login
 }
+
+// Login is as whom the secrets of a grant are read where their provider can
+// read in a container's own name. The zero Login is the host's.
+type Login struct {
+	Role     string   // to log in as; empty: the host's
+	Policies []string // all that the login may do; empty: all that the role may
+}
+
+// IsZero reports whether secrets are read as the host.
+func (l Login) IsZero() bool { return l.Role == "" && len(l.Policies) == 0 }
 
 // Policy is a set of grants. It may be used by several goroutines.
 type Policy struct {
@@ -39,6 +50,7 @@ type compiled struct {
 type Decision struct {
 	Allowed bool
 	Grant   string // the grant that allowed it
+	Login   Login  // that of the grant
 	Reason  string // which rule said so, for people
 }
 
@@ -61,7 +73,7 @@ func (p *Policy) Decide(selectors workload.Selectors, ref secret.Ref) Decision {
 	for _, g := range p.grants {
 		workloadMatches, refMatches := g.mismatch(selectors) == "", g.lists(ref)
 		if workloadMatches && refMatches {
-			return Decision{Allowed: true, Grant: g.Name, Reason: fmt.Sprintf("grant %q gives it", g.Name)}
+			return Decision{Allowed: true, Grant: g.Name, Login: g.Login, Reason: fmt.Sprintf("grant %q gives it", g.Name)}
 		}
 		if workloadMatches {
 			forWorkload = append(forWorkload, g)

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"reflect"
 	"testing"
 
 	"github.com/quaymaster/quaymaster/broker/policy"
@@ -53,7 +54,7 @@ func TestDecide(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.Decide(c.who, ref); got != c.want {
+		if got := p.Decide(c.who, ref); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%v %s:\ngot  %+v\nwant %+v", map[string]string(c.who), c.ref, got, c.want)
 		}
 	}

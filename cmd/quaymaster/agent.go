@@ -23,6 +23,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/inject/docker"
 	"github.com/quaymaster/quaymaster/inject/memfs"
+	"github.com/quaymaster/quaymaster/inject/render"
 	"github.com/quaymaster/quaymaster/inject/runtime"
 )
 
@@ -78,16 +79,24 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	defer engine.Close()
 
+	renderer, err := render.New(render.Options{Templates: c.Paths.Templates})
+	if err != nil {
+		return err
+	}
 	cloud, err := identity(ctx, c)
 	if err != nil {
 		return err
 	}
-	stores, logins, err := openVaults(cloud, c, log)
+	if c.IsStatic() {
+		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
+	}
+	stores, err := openStores(ctx, cloud, c, log)
 	if err != nil {
 		return err
 	}
 	b := broker.New(broker.Options{
-		Engine: engine, Trees: memory.trees, Providers: stores, Policy: policy.New(grants(c)), Audit: records, Log: log,
+		Engine: engine, Trees: memory.trees, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
+		Renderer: renderer, Policy: policy.New(grants(c)), Audit: records, Log: log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
 		Now: time.Now, Jitter: rand.Float64,
 	})
@@ -95,9 +104,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 		Listener: listener, Deliverer: b, Timeout: c.GateTimeout, Log: log,
 	})
 	group, ctx := errgroup.WithContext(ctx)
-	for _, login := range logins {
-		group.Go(func() error { return login.Run(ctx) })
-	}
+	stores.run(ctx, group)
 	group.Go(func() error { return b.Run(ctx) })
 	group.Go(func() error { return gate.Run(ctx) })
 	group.Go(func() error { return reopenOnHangup(ctx, records, log) })
@@ -127,7 +134,7 @@ type memory struct {
 
 // openMemory mounts the filesystem, or finds it as an earlier agent left it.
 func openMemory(c config.Config) (memory, error) {
-	root := filepath.Join(c.Paths.Run, "memory")
+	root := memoryRoot(c)
 	if err := memfs.Mount(root, memfs.Options{AllowSwap: c.AllowSwap}); err != nil {
 		return memory{}, err
 	}
@@ -143,10 +150,12 @@ func openMemory(c config.Config) (memory, error) {
 	return memory{trees: trees, auditKey: key}, err
 }
 
+func memoryRoot(c config.Config) string { return filepath.Join(c.Paths.Run, "memory") }
+
 func grants(c config.Config) []policy.Grant {
 	var out []policy.Grant
 	for _, g := range c.Grants {
-		out = append(out, policy.Grant(g))
+		out = append(out, policy.Grant{Name: g.Name, Workloads: g.Workloads, Secrets: g.Secrets, Login: policy.Login(g.Vault)})
 	}
 	return out
 }

@@ -33,6 +33,16 @@ type verdict struct {
 	Valid    bool             `json:"valid"`
 	Problems []config.Problem `json:"problems"`
 	Warnings []config.Problem `json:"warnings"`
+	// StaticIdentity is the identity, when it is one that is kept in a file.
+	StaticIdentity string `json:"static_identity,omitempty"`
+}
+
+// staticRemark keeps a static identity in plain sight.
+func staticRemark(c config.Config) string {
+	if c.IsStatic() {
+		return ", STATIC IDENTITY " + c.Identity
+	}
+	return ""
 }
 
 func validate(file string, asJSON bool) error {
@@ -40,6 +50,9 @@ func validate(file string, asJSON bool) error {
 	problems, _ := errors.AsType[config.Problems](err)
 	if asJSON {
 		answer := verdict{File: file, Valid: err == nil, Problems: append([]config.Problem{}, problems...), Warnings: append([]config.Problem{}, warnings...)}
+		if loaded.IsStatic() {
+			answer.StaticIdentity = loaded.Identity
+		}
 		encoder := json.NewEncoder(os.Stdout)
 		encoder.SetIndent("", "  ")
 		if encodeErr := encoder.Encode(answer); encodeErr != nil {
@@ -56,6 +69,7 @@ func validate(file string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s: ok: %d grants, %d Vault servers\n", file, len(loaded.Grants), len(loaded.Vaults()))
+	fmt.Printf("%s: ok: %d grants, %d Vault servers, %d cloud stores%s\n", file, len(loaded.Grants), len(loaded.Vaults()), len(loaded.Clouds()),
+		staticRemark(loaded))
 	return nil
 }

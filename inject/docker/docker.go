@@ -1,5 +1,5 @@
 // Package docker speaks with Docker: it tells what a container is, watches
-// containers come and go, and stops one.
+// containers come and go, and stops, signals or restarts one.
 //
 // The rule that shapes it: a gate holds the engine while it asks, so nothing
 // on the way of a start may wait for the engine. What a container is, is
@@ -86,6 +86,23 @@ func (e *Engine) Stop(ctx context.Context, id string) error {
 	seconds := stopPatience
 	if err := e.api.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}); err != nil {
 		return fmt.Errorf("stop container %s: %w", id, err)
+	}
+	return nil
+}
+
+// Signal sends a signal, named without SIG, to the container's first process.
+func (e *Engine) Signal(ctx context.Context, id, signal string) error {
+	if err := e.api.ContainerKill(ctx, id, "SIG"+signal); err != nil {
+		return fmt.Errorf("send SIG%s to container %s: %w", signal, id, err)
+	}
+	return nil
+}
+
+// Restart stops the container and starts it again. How long the engine waits for the
+// container to stop is what the container was created with.
+func (e *Engine) Restart(ctx context.Context, id string) error {
+	if err := e.api.ContainerRestart(ctx, id, container.StopOptions{}); err != nil {
+		return fmt.Errorf("restart container %s: %w", id, err)
 	}
 	return nil
 }

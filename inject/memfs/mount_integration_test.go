@@ -92,12 +92,12 @@ func TestMountRefusesWeakFlags(t *testing.T) {
 func TestFilesBelongToTheirOwner(t *testing.T) {
 	trees := open(t, mount(t))
 	owner := inject.Owner{UID: 65532, GID: 65531}
-	path, err := trees.Create(container, owner, []inject.File{file("password", "one")})
+	path, err := trees.Create(container, owner, append(certificate("one"), file("password", "one")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 2 { // a swap keeps the owner
-		for _, name := range []string{"", "..data", "password", "..data/password"} {
+		for _, name := range []string{"", "..data", "password", "..data/password", "timeline", "timeline/tls.key"} {
 			info, err := os.Stat(filepath.Join(path, name))
 			if err != nil {
 				t.Fatal(err)
@@ -106,7 +106,7 @@ func TestFilesBelongToTheirOwner(t *testing.T) {
 				t.Errorf("%q belongs to %d:%d", name, stat.Uid, stat.Gid)
 			}
 		}
-		if _, err := trees.Swap(container, []inject.File{file("password", "two")}); err != nil {
+		if _, err := trees.Swap(container, append(certificate("two"), file("password", "two"))); err != nil {
 			t.Fatal(err)
 		}
 	}

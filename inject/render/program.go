@@ -41,11 +41,13 @@ func compile(name, text string) (program, error) {
 		return program{}, fmt.Errorf("template: %s: it is empty", name)
 	}
 	c := compiler{refs: map[string]secret.Ref{}, calls: map[string][]*parse.TemplateNode{}}
-	for _, t := range parsed.Templates() {
+	definitions := parsed.Templates()
+	slices.SortFunc(definitions, func(a, b *template.Template) int { return strings.Compare(a.Name(), b.Name()) })
+	for _, t := range definitions {
 		c.tree = t.Tree
 		c.list(t.Root)
 	}
-	c.refuseCycles(parsed)
+	c.refuseCycles(definitions)
 	if c.err != nil {
 		return program{}, c.err
 	}
@@ -177,16 +179,16 @@ func (c *compiler) secret(n *parse.CommandNode, first bool) {
 }
 
 // refuseCycles refuses templates that call themselves, or what is not there.
-func (c *compiler) refuseCycles(parsed *template.Template) {
+func (c *compiler) refuseCycles(definitions []*template.Template) {
 	const open, closed = 1, 2
 	state := map[string]int{}
 	var visit func(name string)
 	visit = func(name string) {
 		state[name] = open
 		for _, call := range c.calls[name] {
-			c.tree = parsed.Lookup(name).Tree
+			c.tree = definitions[0].Lookup(name).Tree
 			switch {
-			case parsed.Lookup(call.Name) == nil:
+			case definitions[0].Lookup(call.Name) == nil:
 				c.fail(call, "there is no {{define %q}}", call.Name)
 			case state[call.Name] == open:
 				c.fail(call, "%q calls itself, and would never end", call.Name)
@@ -196,7 +198,7 @@ func (c *compiler) refuseCycles(parsed *template.Template) {
 		}
 		state[name] = closed
 	}
-	for _, t := range parsed.Templates() {
+	for _, t := range definitions {
 		if state[t.Name()] != closed {
 			visit(t.Name())
 		}

@@ -53,17 +53,26 @@ func quoteJSON(out *output, text []byte) {
 func dotenv(f fields) ([]byte, error) {
 	var out output
 	for _, name := range f.names() {
-		switch {
-		case !variableName(name):
-			out.err = fmt.Errorf("field %q cannot be the name of a variable in a dotenv file: choose fields, or use json or a template", name)
-		case bytes.IndexByte(f[name], 0) >= 0:
-			out.err = fmt.Errorf("field %q contains a zero byte, which no variable can: deliver it in the format raw", name)
+		if err := fitsVariable(name, f[name]); err != nil {
+			out.err = err
+			break
 		}
 		out.text(name + "=")
 		quoteDotenv(&out, f[name])
 		out.add('\n')
 	}
 	return out.done()
+}
+
+// fitsVariable reports why a field cannot be a variable in a dotenv file.
+func fitsVariable(name string, value []byte) error {
+	if !variableName(name) {
+		return fmt.Errorf("field %q cannot be the name of a variable in a dotenv file: choose fields, or use json or a template", name)
+	}
+	if bytes.IndexByte(value, 0) >= 0 {
+		return fmt.Errorf("field %q contains a zero byte, which no variable can: deliver it in the format raw", name)
+	}
+	return nil
 }
 
 // quoteDotenv writes value in the plainest of three ways that stands for it:

@@ -55,12 +55,11 @@ func newWorldIn(t *testing.T, cloud string) *world {
 	w.machine = w.tenant.AddMachine(azuresim.Machine{Subscription: subscription, ResourceGroup: "shop", Name: "web-1",
 		Location: "westeurope", SystemAssigned: true})
 	w.vault = w.addVault(w.tenant, "shop-kv", "")
-	credential, err := azure.HostCredential(azure.Options{Endpoint: serve(t, w.machine, cloudsim.Options{})})
+	credential, err := azure.HostCredential(azure.Options{Endpoint: serve(t, w.machine, cloudsim.Options{}), Now: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.options = azurekv.Options{Credential: credential, FindDNSSuffix: credential.KeyVaults, Connection: w.connect(),
-		Now: func() time.Time { return w.now }}
+	w.options = azurekv.Options{Credential: credential, FindDNSSuffix: credential.KeyVaults, Connection: w.connect(), Now: w.clock}
 	w.provider = w.open(w.options)
 	return w
 }
@@ -71,6 +70,8 @@ func (w *world) addVault(tenant *azuresim.Tenant, name, suffix string) *azuresim
 	vault.Grant(w.identity())
 	return vault
 }
+
+func (w *world) clock() time.Time { return w.now }
 
 func (w *world) identity() string { return w.machine.Identities()[0].PrincipalID }
 

@@ -41,6 +41,7 @@ var layers = map[string]int{
 	"providers/*":         2,
 	"inject/*":            2,
 	"broker/policy":       2,
+	"broker/rotation":     2,
 	"broker":              3,
 	"broker/api":          4,
 	"cmd/*":               5,

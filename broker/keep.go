@@ -1,0 +1,202 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker/lease"
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// graveFor is how long a value that was replaced is left as it is before it is
+// overwritten: longer than any gate waits, for a delivery may be writing it at
+// this moment.
+const graveFor = 11 * time.Minute
+
+// grave is a value that was replaced, and when.
+type grave struct {
+	secret secret.Secret
+	since  time.Time
+}
+
+func (s *store) bury(replaced secret.Secret) {
+	if len(replaced.Fields) > 0 {
+		s.graves = append(s.graves, grave{replaced, s.now()})
+	}
+}
+
+// keep begins to read again or renew what is due, wipes what nobody needs any
+// more, and returns the reads that it began and when to ask next (zero: nothing
+// is scheduled).
+func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	s.wipe(now)
+	for k, e := range s.entries {
+		if len(e.holders) == 0 || s.flights[k] != nil || e.renewing {
+			continue
+		}
+		if bound := e.hangsOn(); !bound.Equal(e.bound) {
+			s.plan(e) // what its lease hangs on has got an end
+		}
+		switch {
+		case e.next.IsZero():
+		case e.next.After(now):
+			if next.IsZero() || e.next.Before(next) {
+				next = e.next
+			}
+		case e.step == lease.Renew:
+			s.beginRenewal(ctx, e)
+		default:
+			f := s.newFlight(e)
+			f.kept = true
+			begun = append(begun, f)
+		}
+	}
+	s.launch(ctx, fetchPatience, begun)
+	return begun, next
+}
+
+// wipe overwrites what was replaced long ago, and what nobody holds and no
+// start can use any more.
+func (s *store) wipe(now time.Time) {
+	for len(s.graves) > 0 && now.Sub(s.graves[0].since) >= graveFor {
+		s.graves[0].secret.Wipe()
+		s.graves = s.graves[1:]
+	}
+	for k, e := range s.entries {
+		if len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && e.useless(now, s.maxStale) {
+			s.remove(e)
+		}
+	}
+}
+
+// useless reports whether a secret that nobody holds is too old for any start.
+func (e *entry) useless(now time.Time, maxStale time.Duration) bool {
+	if e.edition == 0 {
+		return !e.refusedLately(now)
+	}
+	if e.issued {
+		return !e.lives(now) || now.Sub(e.idle) >= maxStale
+	}
+	return now.Sub(e.read) >= max(maxStale, e.every)
+}
+
+// plan says what is due next for a secret that was just read or renewed, that
+// got its first holder, or whose lease has lost what it hangs on.
+func (s *store) plan(e *entry) {
+	now := s.now()
+	e.step, e.next, e.bound = lease.Keep, time.Time{}, e.hangsOn()
+	if !e.issued {
+		e.step, e.next = lease.Replace, s.nextRead(e, now)
+	}
+	if e.edition == 0 || e.current.Lease.ID == "" && !e.issued {
+		return
+	}
+	step, after := lease.Plan(e.terms(now), lease.Floor, s.jitter())
+	if at := now.Add(after); step != lease.Keep && (e.next.IsZero() || at.Before(e.next)) {
+		e.step, e.next = step, at
+	}
+}
+
+// nextRead is when to read again what others may change. What its provider
+// changes at a time that it tells is read again right after.
+func (s *store) nextRead(e *entry, now time.Time) time.Time {
+	from := e.read
+	if e.edition == 0 {
+		from = now
+	}
+	at := from.Add(lease.RefreshAfter(e.every, s.jitter()))
+	if ends := e.current.Lease.Ends(); e.current.Lease.ID == "" && !ends.IsZero() && ends.Before(at) {
+		return ends.Add(time.Second)
+	}
+	return at
+}
+
+// terms are those of an entry's lease.
+func (e *entry) terms(now time.Time) lease.Terms {
+	held := e.current.Lease
+	return lease.Terms{
+		TTL: held.TTL, Full: e.granted, Renewable: held.Renewable && held.ID != "", Age: now.Sub(held.IssuedAt),
+		Bounded: !e.bound.IsZero(), Left: e.bound.Sub(now),
+	}
+}
+
+// beginRenewal asks for more time for an entry's lease. The caller has locked
+// s.mu.
+func (s *store) beginRenewal(ctx context.Context, e *entry) {
+	leaser, old := e.provider.(providers.Leaser), e.current.Lease
+	e.renewing = true
+	s.fetches.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+		defer cancel()
+		lane := s.lanes[e.ref.Provider]
+		renewed, err := old, lane.enter(ctx)
+		if err == nil {
+			defer lane.leave()
+			renewed, err = leaser.Renew(ctx, old)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e.renewing = false
+		if s.entries[e.key()] == e && e.current.Lease.ID == old.ID { // else a start has got a new one
+			s.renewed(e, renewed, err)
+		}
+		s.wakeUp()
+	})
+}
+
+// renewed plans what follows from a renewal. One that the provider refused is
+// followed by a new secret; one that nobody answered is repeated.
+func (s *store) renewed(e *entry, renewed secret.Lease, err error) {
+	switch {
+	case err == nil:
+		e.current.Lease, e.failures = renewed, 0
+		s.plan(e)
+	case errors.Is(err, providers.ErrUnavailable):
+		e.failures++
+		s.retry(e, lease.Renew, s.pause(e.failures))
+	default:
+		s.retry(e, lease.Replace, 0)
+		return // that it is replaced is no trouble
+	}
+	s.report(e, err)
+}
+
+// pause is how long to wait after failures in a row that nobody answered for.
+func (s *store) pause(failures int) time.Duration {
+	return max(backoff.First/2, backoff.Delay(failures, s.jitter()))
+}
+
+func (s *store) retry(e *entry, failed lease.Step, delay time.Duration) {
+	now := s.now()
+	step, after := lease.Retry(e.terms(now), failed, delay, lease.Floor, s.jitter())
+	e.step, e.next = step, now.Add(after)
+}
+
+// report tells of a held secret that can no longer be kept fresh, or can be
+// again; of one that was never read there is nothing to tell (it is optional).
+func (s *store) report(e *entry, err error) {
+	troubled := err != nil && e.edition > 0
+	if troubled != e.troubled {
+		e.troubled = troubled
+		s.tell(e.ref, err)
+	}
+}
+
+// editions returns, for each of the keys that is held, the edition that is
+// held now.
+func (s *store) editions(keys []key) map[key]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := map[key]int{}
+	for _, k := range keys {
+		if e := s.entries[k]; e != nil && e.edition > 0 {
+			now[k] = e.edition
+		}
+	}
+	return now
+}

@@ -1,0 +1,140 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// looseEnd is a lease or a login that nobody needs any more.
+type looseEnd struct {
+	what     string // for people
+	lane     *lane
+	revoke   func(ctx context.Context) error
+	ends     time.Time // by itself; zero: not known
+	failures int
+	next     time.Time
+}
+
+// giveUp takes leases for revocation. The caller has locked s.mu.
+func (s *store) giveUp(o origin, leases ...secret.Lease) {
+	leaser, isLeaser := o.provider.(providers.Leaser)
+	for _, l := range leases {
+		if l.ID == "" || !isLeaser {
+			continue
+		}
+		s.loose = append(s.loose, &looseEnd{
+			what: "lease of " + o.ref.String(), lane: s.lanes[o.ref.Provider], ends: l.Ends(), next: s.now(),
+			revoke: func(ctx context.Context) error { return leaser.Revoke(ctx, l) },
+		})
+	}
+}
+
+// giveUpLogin takes the login that was made for a container for revocation,
+// and with it what was leased under it. The caller has locked s.mu.
+func (s *store) giveUpLogin(o origin) {
+	s.loose = append(s.loose, &looseEnd{
+		what: fmt.Sprintf("login of container %s at %s", o.container, o.ref.Provider), lane: s.lanes[o.ref.Provider], next: s.now(),
+		revoke: func(ctx context.Context) error { return o.delegator.Forget(ctx, o.container) },
+	})
+}
+
+// drop forgets what belongs to a container that is no more, and gives its
+// leases and logins up for revocation.
+func (s *store) drop(container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	logins := map[providers.Delegator]origin{}
+	for k, e := range s.entries {
+		if k.container != container {
+			continue
+		}
+		if e.delegator != nil {
+			logins[e.delegator] = e.origin
+			s.forget(e)
+			continue
+		}
+		s.remove(e)
+	}
+	for _, o := range logins {
+		s.giveUpLogin(o)
+	}
+	s.wakeUp()
+}
+
+// remove forgets a secret that nobody uses, and gives up its leases. The caller
+// has locked s.mu.
+func (s *store) remove(e *entry) {
+	s.giveUp(e.origin, append(e.retired, e.current.Lease)...)
+	s.forget(e)
+}
+
+func (s *store) forget(e *entry) {
+	s.size -= size(e.current)
+	e.current.Wipe()
+	delete(s.entries, e.key())
+}
+
+// looseEnds hands out what is to be revoked now, and says when the next of the
+// others is due (zero: there is none).
+func (s *store) looseEnds() (due []*looseEnd, next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, later := s.now(), []*looseEnd(nil)
+	for _, l := range s.loose {
+		switch {
+		case !l.ends.IsZero() && !l.ends.After(now): // it has ended by itself
+		case l.next.After(now):
+			later = append(later, l)
+			if next.IsZero() || l.next.Before(next) {
+				next = l.next
+			}
+		default:
+			due = append(due, l)
+		}
+	}
+	s.loose = later
+	return due, next
+}
+
+// again puts a revocation that nobody answered off.
+func (s *store) again(l *looseEnd) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l.failures++
+	l.next = s.now().Add(s.pause(l.failures))
+	s.loose = append(s.loose, l)
+	s.wakeUp()
+}
+
+// tidyUp begins to revoke the leases and logins of containers that are no
+// more, and returns when to ask next.
+func (b *Broker) tidyUp(ctx context.Context) (next time.Time) {
+	due, next := b.store.looseEnds()
+	for _, l := range due {
+		b.store.fetches.Go(func() { b.revoke(ctx, l) })
+	}
+	return next
+}
+
+func (b *Broker) revoke(ctx context.Context, l *looseEnd) {
+	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+	defer cancel()
+	err := l.lane.enter(ctx)
+	if err == nil {
+		defer l.lane.leave()
+		err = l.revoke(ctx)
+	}
+	switch {
+	case err == nil:
+		b.Log.Info("revoked, because its container is no more", "what", l.what)
+	case errors.Is(err, providers.ErrUnavailable):
+		b.store.again(l)
+	default:
+		b.Log.Warn("what nobody needs any more could not be revoked; it ends by itself", "what", l.what, "ends", l.ends, "error", err)
+	}
+}

@@ -1,0 +1,275 @@
+package broker
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/quaymaster/quaymaster/broker/policy"
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/inject/render"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// item is one want and what becomes of it.
+type item struct {
+	want     workload.Want
+	needs    []need // the first is the want's own ref
+	files    []inject.File
+	variable secret.Value
+	err      error // why it cannot take the form that was asked for
+}
+
+// need is one ref that an item is made from.
+type need struct {
+	ref      secret.Ref
+	decision policy.Decision
+	origin   origin
+	held     held
+	err      error // why it cannot be had
+}
+
+// failed reports whether the item cannot be delivered.
+func (i *item) failed() bool {
+	return i.err != nil || slices.ContainsFunc(i.needs, func(n need) bool { return n.err != nil })
+}
+
+// skipped reports whether the container starts without the item: it is
+// optional, and what it lacks does not exist.
+func (i *item) skipped() bool {
+	if !i.want.Optional || !i.failed() || (i.err != nil && !errors.Is(i.err, providers.ErrNotFound)) {
+		return false
+	}
+	return !slices.ContainsFunc(i.needs, func(n need) bool { return n.err != nil && !errors.Is(n.err, providers.ErrNotFound) })
+}
+
+// weigh decides on everything the container wants, fetches what it may have and
+// gives it its form.
+func (b *Broker) weigh(ctx context.Context, s *served) []item {
+	items := b.decide(s)
+	if len(problems(items)) > 0 { // then nothing is fetched: the container gets nothing anyway
+		return items
+	}
+	b.locate(ctx, s, items)
+	if len(problems(items)) > 0 {
+		return items
+	}
+	if err := b.hold(s, items); err != nil {
+		items[0].err = err
+		return items
+	}
+	b.fetch(ctx, items)
+	for n := range items {
+		if !items[n].failed() {
+			items[n].err = b.render(s, &items[n])
+		}
+	}
+	return items
+}
+
+// decide asks policy for each ref that each want needs.
+func (b *Broker) decide(s *served) []item {
+	selectors := workload.Attest(s.facts)
+	items := make([]item, len(s.wants.Items))
+	for n, want := range s.wants.Items {
+		items[n].want = want
+		refs, err := b.refs(want)
+		items[n].err = err
+		for _, ref := range refs {
+			items[n].needs = append(items[n].needs, b.decideOn(selectors, ref))
+		}
+	}
+	return items
+}
+
+// refs are those that a want is made from: its own, that of a keystore's
+// password, and those that its template names.
+func (b *Broker) refs(want workload.Want) ([]secret.Ref, error) {
+	refs := []secret.Ref{want.Ref}
+	if want.Password != nil {
+		refs = append(refs, *want.Password)
+	}
+	more, err := b.Renderer.Refs(want.Format)
+	return append(refs, more...), err
+}
+
+func (b *Broker) decideOn(selectors workload.Selectors, ref secret.Ref) need {
+	n := need{ref: ref, decision: b.Policy.Decide(selectors, ref)}
+	if _, known := b.Providers[ref.Provider]; !known {
+		n.err = fmt.Errorf("there is no provider %q in the agent's configuration; the providers are: %s",
+			ref.Provider, strings.Join(slices.Sorted(maps.Keys(b.Providers)), ", "))
+	} else if !n.decision.Allowed {
+		n.err = fmt.Errorf("denied by policy: %s; give it in a grant of the agent's configuration", n.decision.Reason)
+	}
+	return n
+}
+
+// locate finds out where each ref is read, and in whose name.
+func (b *Broker) locate(ctx context.Context, s *served, items []item) {
+	for n := range items {
+		for m := range items[n].needs {
+			need := &items[n].needs[m]
+			need.origin, need.err = b.originOf(ctx, s, need.ref.Whole(), need.decision.Login)
+		}
+	}
+}
+
+func (b *Broker) originOf(ctx context.Context, s *served, ref secret.Ref, login policy.Login) (origin, error) {
+	o := origin{ref: ref, provider: b.Providers[ref.Provider]}
+	if delegator, delegates := o.provider.(providers.Delegator); delegates && !login.IsZero() {
+		o.provider, o.delegator, o.container = delegator.For(clientOf(s.facts, login)), delegator, s.facts.ID
+	}
+	if issuer, issues := o.provider.(providers.Issuer); issues {
+		var err error
+		if o.issued, err = issuer.Issues(ctx, ref); err != nil {
+			return o, err
+		}
+		if o.issued {
+			o.container = s.facts.ID
+		}
+	}
+	return o, nil
+}
+
+// clientOf is what a provider is told of a container in whose name it reads.
+func clientOf(facts workload.Facts, login policy.Login) providers.Client {
+	selectors := workload.Attest(facts)
+	metadata := map[string]string{
+		"container_id": facts.ID, "container_name": facts.Name, "image": facts.Image,
+		"compose_project": selectors[workload.SelectorComposeProject], "compose_service": selectors[workload.SelectorComposeService],
+	}
+	maps.DeleteFunc(metadata, func(_, value string) bool { return value == "" })
+	return providers.Client{Container: facts.ID, Role: login.Role, Policies: login.Policies, Metadata: metadata}
+}
+
+// hold keeps what the container needs from now on, unless the container was
+// removed or began again meanwhile: then nobody would let go of it.
+func (b *Broker) hold(s *served, items []item) error {
+	var holdings []holding
+	var keys []key
+	for _, i := range items {
+		for _, n := range i.needs {
+			holdings = append(holdings, holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh)})
+			keys = append(keys, n.origin.key())
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served[s.facts.ID] != s {
+		return errWentAway
+	}
+	s.keys = keys
+	b.store.hold(s.facts.ID, holdings)
+	return nil
+}
+
+// fetch gets all secrets side by side.
+func (b *Broker) fetch(ctx context.Context, items []item) {
+	var keys []key
+	for _, i := range items {
+		for _, n := range i.needs {
+			keys = append(keys, n.origin.key())
+		}
+	}
+	answers := b.store.get(ctx, keys)
+	for n := range items {
+		for m := range items[n].needs {
+			need := &items[n].needs[m]
+			need.held, need.err = answers[0].held, answers[0].err
+			answers = answers[1:]
+		}
+	}
+}
+
+// render gives an item the form that was asked for. What it lacks for that may
+// be optional, like what its provider does not have.
+func (b *Broker) render(s *served, i *item) error {
+	err := b.form(s, i)
+	if errors.Is(err, render.ErrField) {
+		return fmt.Errorf("%w: %w", providers.ErrNotFound, err)
+	}
+	return err
+}
+
+func (b *Broker) form(s *served, i *item) (err error) {
+	in := render.Input{Secret: i.needs[0].held.secret, Lookup: i.lookup}
+	if i.want.Password != nil {
+		if in.Password, err = i.lookup(*i.want.Password); err != nil {
+			return err
+		}
+	}
+	if i.want.Kind == workload.Variable {
+		if i.variable, err = b.Renderer.Variable(i.want, in); err != nil {
+			return err
+		}
+		return fitsVariable(i.want.Name, i.variable)
+	}
+	i.files, err = b.Renderer.Files(i.want, s.wants.Mode, in)
+	return err
+}
+
+// lookup is the value of one of the refs that the item needs.
+func (i *item) lookup(ref secret.Ref) (secret.Value, error) {
+	for _, n := range i.needs {
+		if n.ref.String() == ref.String() {
+			return selected(n.held.secret, ref.Field)
+		}
+	}
+	return secret.Value{}, fmt.Errorf("%w: %s is not among the refs that were decided on", providers.ErrInvalid, ref)
+}
+
+func selected(s secret.Secret, field string) (secret.Value, error) {
+	value, err := s.Select(field)
+	if err != nil {
+		return value, fmt.Errorf("%w: %w", providers.ErrNotFound, err)
+	}
+	return value, nil
+}
+
+func fitsVariable(name string, value secret.Value) error {
+	if len(name)+1+value.Len() > maxVariable {
+		return fmt.Errorf("the value has %d bytes, too many for an environment variable: use the label %ssecret.<name>",
+			value.Len(), workload.Prefix)
+	}
+	if bytes.IndexByte(value.Reveal(), 0) >= 0 { // only the verdict leaves
+		return fmt.Errorf("the value contains a zero byte, which no environment variable can: use the label %ssecret.<name>", workload.Prefix)
+	}
+	return nil
+}
+
+// problems returns why the container cannot start: one error for each reason,
+// with all wants that it is the reason for.
+func problems(items []item) (errs []error) {
+	wants, reasons := map[string][]string{}, []error(nil)
+	note := func(i item, ref secret.Ref, err error) {
+		reason := err.Error()
+		if wants[reason] == nil {
+			reasons = append(reasons, err)
+		}
+		wants[reason] = append(wants[reason], fmt.Sprintf("%s %s (%s)", i.want.Kind, i.want.Name, ref))
+	}
+	for _, i := range items {
+		if i.skipped() {
+			continue
+		}
+		for _, n := range i.needs {
+			if n.err != nil {
+				note(i, n.ref, n.err)
+			}
+		}
+		if i.err != nil {
+			note(i, i.want.Ref, i.err)
+		}
+	}
+	for _, reason := range reasons {
+		errs = append(errs, fmt.Errorf("%s: %w", strings.Join(wants[reason.Error()], ", "), reason))
+	}
+	return errs
+}
