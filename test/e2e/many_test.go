@@ -38,6 +38,34 @@ func TestThreeHundredStartsShareFiveReads(t *testing.T) {
 	}
 }
 
+// TestThreeHundredStartsShareOneBatch is the same with AWS Secrets Manager, which
+// answers for all five in one request.
+func TestThreeHundredStartsShareOneBatch(t *testing.T) {
+	const starts = 300
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	store, manager, err := h.SecretsManager()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	use(t, store, "refresh: 1h\ngate_timeout: 5m\n")
+	wants := labels()
+	for n := range 5 {
+		name := fmt.Sprint("five-", n)
+		if err := store.Put(ctx, name, fmt.Sprint("value ", n)); err != nil {
+			t.Fatal(err)
+		}
+		wants[fmt.Sprintf("quaymaster.secret.v%d", n)] = store.Ref(name)
+	}
+	if reports := startMany(ctx, t, starts, wants); reports != starts {
+		t.Errorf("%d of %d containers had all five", reports, starts)
+	}
+	if batches, reads := manager.Count("BatchGetSecretValue", ""), manager.Reads(); batches != 1 || reads != 1 {
+		t.Errorf("%d starts led to %d requests, of which %d were for a batch: want one, for a batch", starts, reads, batches)
+	}
+}
+
 // startMany creates n containers, starts them all at once, and returns how many had a
 // file for each secret that they want at their first instruction. It removes
 // them before it returns.

@@ -16,6 +16,8 @@ import (
 // stores are all the stores, by the function that starts each.
 var stores = []func() (*host.Store, error){
 	func() (*host.Store, error) { return h.FrontOfVault() },
+	func() (*host.Store, error) { store, _, err := h.SecretsManager(); return store, err },
+	func() (*host.Store, error) { return h.ParameterStore() },
 	func() (*host.Store, error) { return h.SecretManager() },
 	func() (*host.Store, error) { return h.KeyVault() },
 }
@@ -38,10 +40,7 @@ func TestStoreFails(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Run(store.Name, func(t *testing.T) {
-			h.Environment, h.Namespace = store.Environment, store.Namespace
-			grant := fmt.Sprintf("grants: [{name: outage, workloads: {label.app: shop}, secrets: [%q]}]\n", store.Pattern)
-			reconfigure(t, h, store.Settings+"refresh: 1s\ngate_timeout: 5s\n"+grant)
-			t.Cleanup(func() { h.Environment, h.Namespace = nil, nil }) // runs before reconfigure's, which starts the agent
+			use(t, store, "refresh: 1s\ngate_timeout: 5s\n")
 			for _, c := range []struct {
 				how   string
 				fault cloudsim.Fault
@@ -55,6 +54,16 @@ func TestStoreFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// use restarts the agent for one test, with a store whose secrets the shop may
+// have and with further settings.
+func use(t *testing.T, store *host.Store, settings string) {
+	t.Helper()
+	h.Environment, h.Namespace = store.Environment, store.Namespace
+	grant := fmt.Sprintf("grants: [{name: outage, workloads: {label.app: shop}, secrets: [%q]}]\n", store.Pattern)
+	reconfigure(t, h, store.Settings+settings+grant)
+	t.Cleanup(func() { h.Environment, h.Namespace = nil, nil }) // runs before reconfigure's, which starts the agent
 }
 
 func checkOutage(t *testing.T, store *host.Store, how string, fault cloudsim.Fault) {

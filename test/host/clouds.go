@@ -52,7 +52,7 @@ func (h *Host) SecretManager() (*Store, error) {
 		Throttled: cloudsim.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Content-Type": {"application/json"}},
 			Body: `{"error":{"code":429,"message":"Quota exceeded","status":"RESOURCE_EXHAUSTED"}}`},
 		Garbage:  garbage,
-		Settings: "identity: aws\nproviders: {gcp: {}}\n", // whom Vault knows; the store asks the metadata server that it is led to
+		Settings: "identity: gcp\nproviders: {gcp: {}}\n",
 	}
 	metadata, err := s.serve(nil, cloud.AddInstance(gcpsim.Instance{Project: GCPProject, Zone: "europe-west1-b", Name: "docker-1", ServiceAccount: account}), cloudsim.Options{})
 	if err != nil {

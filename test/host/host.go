@@ -164,11 +164,12 @@ func (h *Host) Trees() string { return filepath.Join(h.run, "memory/trees") }
 
 func (h *Host) file(name string) string { return filepath.Join(h.dir, name) }
 
-// Configure writes the agent's configuration: how to reach Vault and the
-// engine, and more as the caller says, in YAML. The caller's keys win.
+// Configure writes the agent's configuration: how to reach Vault, unless the
+// caller names stores, how to reach the engine, and more as the caller says, in
+// YAML.
 func (h *Host) Configure(more string) error {
 	var b bytes.Buffer
-	if !strings.Contains(more, "\nvault:") && !strings.HasPrefix(more, "vault:") {
+	if !hasKey(more, "vault") && !hasKey(more, "providers") {
 		fmt.Fprintf(&b, "vault: {address: %q, role: %s, server_id: %s", h.Vault.Address(), Role, ServerID)
 		if ca := h.Vault.CAFile(); ca != "" {
 			fmt.Fprintf(&b, ", ca_file: %q", ca)
@@ -182,6 +183,9 @@ func (h *Host) Configure(more string) error {
 	}
 	return nil
 }
+
+// hasKey reports whether YAML has a key at its top level.
+func hasKey(yaml, key string) bool { return strings.Contains("\n"+yaml, "\n"+key+":") }
 
 // Quaymaster runs one of the program's commands to its end.
 func (h *Host) Quaymaster(ctx context.Context, args ...string) (stdout, stderr string, err error) {
