@@ -211,24 +211,25 @@ done`
 func TestDatabaseLoginIsReplacedBeforeItEnds(t *testing.T) {
 	t.Run("at its max TTL", func(t *testing.T) {
 		reconfigure(t, h, "gate_timeout: 20s\n"+databaseGrants)
-		checkReplacements(t, newDatabase(t, 24*time.Second, 24*time.Second))
+		checkReplacements(t, newDatabase(t, 24*time.Second, 24*time.Second), 3)
 	})
 	// What hangs on a token ends with it, whatever its own TTL.
 	t.Run("when the token that it hangs on ends", func(t *testing.T) {
 		role := realvault.IAMRole{Mount: "aws", Name: "short", Principal: host.Principal, Policies: []string{host.Role},
-			TTL: 12 * time.Second, MaxTTL: 24 * time.Second}
+			TTL: 30 * time.Second, MaxTTL: time.Minute}
 		if err := realVault().WriteIAMRole(soon(t), role); err != nil {
 			t.Fatal(err)
 		}
 		reconfigure(t, h, fmt.Sprintf("vault: {address: %q, role: short, server_id: %s, ca_file: %q}\ngate_timeout: 20s\n%s",
 			h.Vault.Address(), host.ServerID, h.Vault.CAFile(), databaseGrants))
-		checkReplacements(t, newDatabase(t, time.Hour, time.Hour))
+		checkReplacements(t, newDatabase(t, time.Hour, time.Hour), 2)
 	})
 }
 
-func checkReplacements(t *testing.T, d database) {
+// checkReplacements has three clients ask until each of them has used as many logins.
+func checkReplacements(t *testing.T, d database, logins int) {
 	t.Helper()
-	const clients, logins = 3, 3
+	const clients = 3
 	asked, err := realVault().Requests("database/creds/shop", "read")
 	if err != nil {
 		t.Fatal(err)
