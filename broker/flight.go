@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -231,18 +232,29 @@ func (s *store) flyTogether(ctx context.Context, limit time.Duration, batcher pr
 	for _, f := range flights {
 		refs = append(refs, f.ref)
 	}
-	lane := s.lanes[refs[0].Provider]
-	if err := lane.enter(ctx); err != nil {
-		for _, f := range flights {
-			s.land(f, secret.Secret{}, err, s.now())
-		}
-		return
-	}
-	defer lane.leave()
 	asked := s.now()
-	for i, answer := range batcher.FetchBatch(ctx, refs) {
+	for i, answer := range s.batch(ctx, batcher, refs) {
 		s.land(flights[i], answer.Secret, answer.Err, asked)
 	}
+}
+
+// batch returns one answer for each ref, whatever happens.
+func (s *store) batch(ctx context.Context, batcher providers.Batcher, refs []secret.Ref) []providers.Answer {
+	lane := s.lanes[refs[0].Provider]
+	if err := lane.enter(ctx); err != nil {
+		return slices.Repeat([]providers.Answer{{Err: err}}, len(refs))
+	}
+	defer lane.leave()
+	answers := batcher.FetchBatch(ctx, refs)
+	if len(answers) == len(refs) {
+		return answers
+	}
+	for _, a := range answers { // which of them is whose cannot be told
+		a.Secret.Wipe()
+	}
+	err := fmt.Errorf("%w: asked for %d secrets in one request, it answered %d: that is a mistake in the provider %s",
+		providers.ErrUnavailable, len(refs), len(answers), refs[0].Provider)
+	return slices.Repeat([]providers.Answer{{Err: err}}, len(refs))
 }
 
 // land keeps what a flight brought, and tells those who wait for it.
@@ -255,7 +267,6 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 	case err == nil && e == nil: // its container went away meanwhile
 		fetched.Wipe()
 		s.giveUp(f.origin, fetched.Lease)
-		s.wakeUp()
 	case err == nil:
 		err = s.replace(e, fetched, asked)
 	case e != nil:
@@ -263,7 +274,9 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 	}
 	if e != nil && f.kept {
 		s.report(e, err)
-		s.wakeUp() // it has a new date
+	}
+	if err == nil || f.kept {
+		s.wakeUp() // what is held has a new date
 	}
 	f.err = err
 	close(f.done)
@@ -289,9 +302,6 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
 	e.failures, e.refused = 0, nil
 	s.plan(e)
-	if changed && e.edition > 1 {
-		s.wakeUp()
-	}
 	return nil
 }
 
@@ -324,16 +334,22 @@ func (s *store) makeRoom(bytes int) bool {
 }
 
 // refuse notes that a read failed, and when to try again: at the next interval
-// where the provider decided, and soon where nobody did.
+// where the provider decided, and soon where nobody did. A login that cannot be
+// replaced may yet be renewed.
 func (s *store) refuse(e *entry, err error) {
-	now := s.now()
-	if !errors.Is(err, providers.ErrUnavailable) {
+	now, delay := s.now(), e.every
+	if errors.Is(err, providers.ErrUnavailable) {
+		e.failures++
+		delay = s.pause(e.failures)
+	} else {
 		e.refused, e.refusal = err, now
-		e.next = now.Add(e.every)
-		return
 	}
-	e.failures++
-	e.next = now.Add(s.pause(e.failures))
+	switch {
+	case !e.issued || e.edition == 0:
+		e.next = now.Add(delay)
+	case e.step == lease.Replace:
+		s.retry(e, lease.Replace, delay)
+	}
 }
 
 // close waits for the reads that are under way.

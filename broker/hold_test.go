@@ -368,3 +368,26 @@ func TestVersionsAreCheckedFirst(t *testing.T) {
 		})
 	}
 }
+
+// Once its provider has said no, a held secret serves no start until the
+// provider says yes, whatever its age.
+func TestRefusedSecretServesNoStart(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		for _, id := range []string{"first", "second"} {
+			h.engine.create(id, "quaymaster.secret.a", "vault:shop/db")
+		}
+		h.starts("first")
+		h.store.fail("shop/db", providers.ErrDenied)
+		h.sleep(refresh) // it is read again, and refused
+		for _, pause := range []time.Duration{0, refusalFor - 1, refusalFor + 1, time.Minute} {
+			h.sleep(pause)
+			h.refused("second", "denied by the secret store")
+		}
+		h.sees("first", "a", "one")
+		h.store.fail("shop/db", nil)
+		h.sleep(refusalFor)
+		h.starts("second")
+		h.sees("second", "a", "one")
+	})
+}

@@ -28,6 +28,8 @@ import (
 const (
 	refresh  = 5 * time.Minute
 	maxStale = time.Hour
+	// refusalFor is how long the broker holds a provider's no.
+	refusalFor = 2 * time.Second
 )
 
 var (

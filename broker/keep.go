@@ -70,6 +70,9 @@ func (s *store) wipe(now time.Time) {
 	for k, e := range s.entries {
 		if len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && e.useless(now, s.maxStale) {
 			s.remove(e)
+			if e.delegator != nil && !s.keepsLogins(k.container) {
+				s.giveUpLogins(k.container)
+			}
 		}
 	}
 }

@@ -101,7 +101,7 @@ func TestLeasesThroughAnOutage(t *testing.T) {
 		l.set(func() { l.fails = nil })
 		h.sleep(time.Minute)
 		h.works(l, "db")
-		if l.made != 3 { // the first outage outlasted the time for renewals, the second the login
+		if l.made != 2 { // the second outage outlasted the login
 			t.Errorf("%d logins", l.made)
 		}
 	})
@@ -194,5 +194,42 @@ func TestLoginThatComesTooLateIsRevoked(t *testing.T) {
 		if got := l.alive(); l.made != 1 || len(got) != 0 {
 			t.Errorf("logins %v of %d", got, l.made)
 		}
+	})
+}
+
+// While no new login can be made, the one there is goes on being renewed.
+func TestRenewalTakesTurnsWithReplacement(t *testing.T) {
+	onLender(t, func(t *testing.T, h *host, l *lender) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		l.set(func() { l.fails = errUnavailable })
+		h.sleep(50 * time.Minute) // now a new one is asked for
+		l.set(func() { l.fails, l.makesNone = nil, errUnavailable })
+		h.sleep(30 * time.Minute)
+		h.works(l, "db")
+		if l.made != 1 {
+			t.Errorf("%d logins", l.made)
+		}
+	})
+}
+
+// A lease that ends soon is renewed from the start that brought it.
+func TestShortLeaseIsRenewedFromTheStart(t *testing.T) {
+	l := newLender(20*time.Second, time.Hour)
+	onHost(t, func(t *testing.T, h *host) {
+		h.sleep(time.Hour)
+		l.set(func() { l.slow = time.Second })
+		h.engine.create("db", login()...)
+		h.starts("db")
+		for range 30 {
+			h.sleep(time.Second)
+			h.works(l, "db")
+		}
+		if l.made != 1 {
+			t.Errorf("%d logins", l.made)
+		}
+	}, func(o *broker.Options) {
+		o.Providers["db"] = l
+		o.Policy = shopMayRead(t, "db:**")
 	})
 }

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,14 +18,15 @@ import (
 type lender struct {
 	ttl, maxTTL time.Duration
 
-	mu      sync.Mutex
-	made    int
-	leases  map[string]*loan
-	renewed int
-	token   string               // what logins are made under now
-	past    map[string]time.Time // tokens that were replaced, and when each ends
-	fails   error                // every request
-	slow    time.Duration
+	mu        sync.Mutex
+	made      int
+	leases    map[string]*loan
+	renewed   int
+	token     string               // what logins are made under now
+	past      map[string]time.Time // tokens that were replaced, and when each ends
+	fails     error                // every request
+	makesNone error                // every request for a new login
+	slow      time.Duration
 }
 
 type loan struct {
@@ -47,8 +49,8 @@ func (l *lender) Fetch(_ context.Context, ref secret.Ref) (secret.Secret, error)
 	time.Sleep(l.slow)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.fails != nil {
-		return secret.Secret{}, fmt.Errorf("asked for %s: %w", ref, l.fails)
+	if err := errors.Join(l.fails, l.makesNone); err != nil {
+		return secret.Secret{}, fmt.Errorf("asked for %s: %w", ref, err)
 	}
 	l.made++
 	id := fmt.Sprint("lease-", l.made)

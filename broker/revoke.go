@@ -34,13 +34,27 @@ func (s *store) giveUp(o origin, leases ...secret.Lease) {
 	}
 }
 
-// giveUpLogin takes the login that was made for a container for revocation,
-// and with it what was leased under it. The caller has locked s.mu.
-func (s *store) giveUpLogin(o origin) {
-	s.loose = append(s.loose, &looseEnd{
-		what: fmt.Sprintf("login of container %s at %s", o.container, o.ref.Provider), lane: s.lanes[o.ref.Provider], next: s.now(),
-		revoke: func(ctx context.Context) error { return o.delegator.Forget(ctx, o.container) },
-	})
+// noteLogin remembers that a login may be made in a container's name, whatever
+// becomes of the read that it is for.
+func (s *store) noteLogin(o origin) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logins[o.container] == nil {
+		s.logins[o.container] = map[providers.Delegator]origin{}
+	}
+	s.logins[o.container][o.delegator] = o
+}
+
+// giveUpLogins takes the logins that were made for a container for revocation,
+// and with them what was leased under them. The caller has locked s.mu.
+func (s *store) giveUpLogins(container string) {
+	for delegator, o := range s.logins[container] {
+		s.loose = append(s.loose, &looseEnd{
+			what: fmt.Sprintf("login of container %s at %s", container, o.ref.Provider), lane: s.lanes[o.ref.Provider], next: s.now(),
+			revoke: func(ctx context.Context) error { return delegator.Forget(ctx, container) },
+		})
+	}
+	delete(s.logins, container)
 }
 
 // drop forgets what belongs to a container that is no more, and gives its
@@ -48,22 +62,29 @@ func (s *store) giveUpLogin(o origin) {
 func (s *store) drop(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	logins := map[providers.Delegator]origin{}
 	for k, e := range s.entries {
 		if k.container != container {
 			continue
 		}
-		if e.delegator != nil {
-			logins[e.delegator] = e.origin
+		if e.delegator != nil { // its leases end with the login
 			s.forget(e)
 			continue
 		}
 		s.remove(e)
 	}
-	for _, o := range logins {
-		s.giveUpLogin(o)
-	}
+	s.giveUpLogins(container)
 	s.wakeUp()
+}
+
+// keepsLogins reports whether a login of the container is of use to a secret
+// that is held or may yet serve a start.
+func (s *store) keepsLogins(container string) bool {
+	for k, e := range s.entries {
+		if k.container == container && e.delegator != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // remove forgets a secret that nobody uses, and gives up its leases. The caller

@@ -48,6 +48,7 @@ type store struct {
 	size    int // bytes of all current values
 	graves  []grave
 	loose   []*looseEnd
+	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
 	fetches sync.WaitGroup
 
 	// wake receives when there is something new for keepFresh: a secret that
@@ -110,7 +111,7 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 	s := &store{
 		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
 		byVersion: o.CheckVersions,
-		entries:   map[key]*entry{}, flights: map[key]*flight{},
+		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
 		wake: make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
@@ -177,7 +178,7 @@ func (s *store) wakeUp() {
 
 // young reports whether the secret is used as it is.
 func (e *entry) young(now time.Time) bool {
-	if e.edition == 0 {
+	if e.edition == 0 || e.refused != nil {
 		return false
 	}
 	if e.issued {
@@ -188,7 +189,7 @@ func (e *entry) young(now time.Time) bool {
 
 // advisory reports whether the secret is used, and read again meanwhile.
 func (e *entry) advisory(now time.Time) bool {
-	return e.edition > 0 && !e.issued && e.failures == 0 && now.Before(e.read.Add(e.every*3/2)) && e.lives(now)
+	return e.edition > 0 && !e.issued && e.failures == 0 && e.refused == nil && now.Before(e.read.Add(e.every*3/2)) && e.lives(now)
 }
 
 // serves reports whether the secret serves a start while its provider is

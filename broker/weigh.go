@@ -124,7 +124,11 @@ func (b *Broker) locate(ctx context.Context, s *served, items []item) {
 func (b *Broker) originOf(ctx context.Context, s *served, ref secret.Ref, login policy.Login) (origin, error) {
 	o := origin{ref: ref, provider: b.Providers[ref.Provider]}
 	if delegator, delegates := o.provider.(providers.Delegator); delegates && !login.IsZero() {
-		o.provider, o.delegator, o.container = delegator.For(clientOf(s.facts, login)), delegator, s.facts.ID
+		o.delegator, o.container = delegator, s.facts.ID
+		if err := b.noteLogin(s, o); err != nil {
+			return o, err
+		}
+		o.provider = delegator.For(clientOf(s.facts, login))
 	}
 	if issuer, issues := o.provider.(providers.Issuer); issues {
 		var err error
@@ -136,6 +140,18 @@ func (b *Broker) originOf(ctx context.Context, s *served, ref secret.Ref, login 
 		}
 	}
 	return o, nil
+}
+
+// noteLogin says that a login is about to be made for a container, unless that
+// was removed or began again meanwhile: then nobody would end the login.
+func (b *Broker) noteLogin(s *served, o origin) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.served[s.facts.ID] != s {
+		return errWentAway
+	}
+	b.store.noteLogin(o)
+	return nil
 }
 
 // clientOf is what a provider is told of a container in whose name it reads.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -32,7 +33,14 @@ type stores struct {
 }
 
 // openStores makes every configured provider. It makes all before any runs.
-func openStores(ctx context.Context, cloud detect.Cloud, c config.Config, log *slog.Logger) (*stores, error) {
+func openStores(ctx context.Context, c config.Config, log *slog.Logger) (*stores, error) {
+	cloud, err := identity(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.IsStatic() {
+		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
+	}
 	s := &stores{providers: map[string]providers.Provider{}}
 	for name, settings := range c.Vaults() {
 		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name)}
@@ -50,11 +58,18 @@ func openStores(ctx context.Context, cloud detect.Cloud, c config.Config, log *s
 	return s, nil
 }
 
-// run keeps the logins alive until ctx ends.
-func (s *stores) run(ctx context.Context, group *errgroup.Group) {
+// whileLoggedIn keeps the logins alive while work runs, and a little longer:
+// what work still reads or revokes at its end takes a token.
+func (s *stores) whileLoggedIn(ctx context.Context, work func(ctx context.Context) error) error {
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var logins errgroup.Group
 	for _, login := range s.logins {
-		group.Go(func() error { return login.Run(ctx) })
+		logins.Go(func() error { return login.Run(alive) })
 	}
+	err := work(ctx)
+	end()
+	return errors.Join(err, logins.Wait())
 }
 
 // openVault makes the login to one Vault, the logins in the name of containers

@@ -14,10 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
 const (
@@ -28,11 +26,6 @@ const (
 	// maxAnswer is the most bytes of an answer: 20 secrets of 64 KiB, each byte
 	// of which may take six in JSON.
 	maxAnswer = 8 << 20
-	// roleLifetime is how long the keys of an assumed role live: the longest
-	// that AWS gives to who has assumed a role already, as an instance has.
-	roleLifetime = time.Hour
-	// renewBefore is how long before their end keys are replaced.
-	renewBefore = 5 * time.Minute
 )
 
 // clients are the SDK's, for one region.
@@ -58,19 +51,7 @@ func (p *Provider) connect(o Options) error {
 	if o.AssumeRole == "" {
 		return nil
 	}
-	forSTS := p.config.Copy()
-	forSTS.Region = p.region
-	role := stscreds.NewAssumeRoleProvider(sts.NewFromConfig(forSTS), o.AssumeRole, func(a *stscreds.AssumeRoleOptions) {
-		a.RoleSessionName, a.Duration = "quaymaster", roleLifetime
-		if o.SessionName != "" {
-			a.RoleSessionName = o.SessionName
-		}
-		if o.ExternalID != "" {
-			a.ExternalID = &o.ExternalID
-		}
-	})
-	about := question{service: "AWS STS", region: p.region, name: o.AssumeRole, action: "sts:AssumeRole"}
-	cache := aws.NewCredentialsCache(roleKeys{role, about}, func(c *aws.CredentialsCacheOptions) { c.ExpiryWindow = renewBefore })
+	cache := assume(o, p.config.Copy())
 	p.keys, p.config.Credentials = append(p.keys, cache), cache
 	return nil
 }
@@ -110,8 +91,16 @@ var errTooLarge = errors.New("the answer is larger than 8 MiB")
 // bounded bounds the memory that an answer can take.
 type bounded struct{ *http.Transport }
 
-// RoundTrip implements http.RoundTripper.
+// RoundTrip implements http.RoundTripper. The SDK closes the request's body as
+// soon as an answer begins; the body's WriteTo then fails, and if net/http was
+// only about to see that nothing follows, it cuts the connection in the middle
+// of the answer. Read ends as it should, so nothing else is left of the body.
 func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Body != nil {
+		plain := *request
+		plain.Body = struct{ io.ReadCloser }{request.Body}
+		request = &plain
+	}
 	response, err := b.Transport.RoundTrip(request)
 	if err == nil {
 		response.Body = &boundedBody{response.Body, maxAnswer}

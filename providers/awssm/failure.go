@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"regexp"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -87,6 +86,8 @@ func explain(ctx context.Context, q question, err error) *failure {
 		return unavailable(errTooLarge.Error(), true)
 	case isNetwork && timeout.Timeout():
 		return unavailable(fmt.Sprintf("no answer within %s", requestTimeout), true)
+	case isNetwork || errors.Is(err, io.ErrUnexpectedEOF): // perhaps in the middle of an answer
+		return unavailable("it cannot be reached ("+cause(err)+"): "+checkWay, true)
 	case status >= http.StatusInternalServerError:
 		return unavailable(fmt.Sprintf("AWS failed (%d)", status), true)
 	case isRefusal && status >= http.StatusBadRequest:
@@ -94,8 +95,10 @@ func explain(ctx context.Context, q question, err error) *failure {
 	case status != 0:
 		return unavailable(fmt.Sprintf("the answer (%d) is not AWS's: check what the endpoint or the proxy is", status), true)
 	}
-	return unavailable("it cannot be reached ("+cause(err)+"): check the region, the endpoint and the way there", true)
+	return unavailable("it cannot be reached ("+cause(err)+"): "+checkWay, true)
 }
+
+const checkWay = "check the region, the endpoint and the way there"
 
 // cause is what went wrong on the network, in words that hold no more than an
 // address.
@@ -183,35 +186,4 @@ func denied(q question, message string) string {
 		return "the secret's own policy does not allow " + what + " to " + who + ": add it there (aws secretsmanager put-resource-policy)"
 	}
 	return "AWS denies " + what + " to " + who + ": allow it in the policy of the role"
-}
-
-// hostKeys says why there are no keys in a way that explain can pass on.
-type hostKeys struct{ aws.CredentialsProvider }
-
-// Retrieve implements aws.CredentialsProvider.
-func (h hostKeys) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	keys, err := h.CredentialsProvider.Retrieve(ctx)
-	if err == nil {
-		return keys, nil
-	}
-	f := &failure{kind: providers.ErrUnavailable, reason: "the host has no AWS keys: " + strings.Join(strings.Fields(err.Error()), " ")}
-	if errors.Is(err, auth.ErrNoIdentity) || errors.Is(err, auth.ErrRefused) {
-		f.kind = providers.ErrDenied
-	}
-	return aws.Credentials{}, f
-}
-
-// roleKeys does the same for an assumed role.
-type roleKeys struct {
-	aws.CredentialsProvider
-	question question
-}
-
-// Retrieve implements aws.CredentialsProvider.
-func (r roleKeys) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	keys, err := r.CredentialsProvider.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, explain(ctx, r.question, err)
-	}
-	return keys, nil
 }

@@ -99,6 +99,7 @@ func TestNobodyDecides(t *testing.T) {
 		"AWS answers an unknown code (400)":               refusal("<b>" + mark),
 		"AWS failed (503)":                                {Status: 503, Body: "<html>" + mark},
 		"the answer (302) is not AWS's":                   {Status: 302, Header: http.Header{"Location": {"https://evil.example/" + mark}}},
+		"it cannot be reached (the connection ended)":     {Status: 200, Header: http.Header{"Content-Length": {"99"}}, Body: `{"Secret`},
 		"the answer (200) is not AWS's":                   {Status: 200, Body: `{"Name": 7, "SecretString": ["` + mark + `"]}`},
 		"the answer is not AWS's":                         {Status: 200, Body: `{"Name":"` + mark + `"}`},
 		"the answer is larger than 8 MiB":                 {Status: 200, Body: `{"SecretString":"` + strings.Repeat("x", 9<<20) + `"}`},
@@ -219,4 +220,23 @@ func TestRoleThatCannotBeAssumedNow(t *testing.T) {
 	_, err = fresh.Fetch(t.Context(), w.ref("aws:qm-db"))
 	w.checks("no keys", err, providers.ErrDenied, "the host has no AWS keys", "AWS STS")
 	w.wants("aws:qm-db", "value", "one") // the host's keys are still held
+}
+
+// An STS that does not answer is no reason to stop while there are keys.
+func TestRoleKeysAreUsedToTheirEnd(t *testing.T) {
+	w := newWorld(t, awssm.Options{AssumeRole: "arn:aws:iam::" + accountID + ":role/reader"})
+	w.account.AddRole("/", "reader")
+	w.trust.Allow("reader", w.account.RoleARN("docker-host"), "")
+	w.trust.SetLifetime(4 * time.Minute) // less than the time in which keys are renewed
+	w.allow(w.account.RoleARN("reader"))
+	w.secrets[home].PutText("qm-db", "one")
+	w.wants("aws:qm-db", "value", "one")
+	w.sts.Set("", faults[providertest.Failing])
+	before := w.sts.Count("AssumeRole", "")
+	for range 3 {
+		w.wants("aws:qm-db", "value", "one")
+	}
+	if n := w.sts.Count("AssumeRole", "") - before; n != 1 {
+		t.Errorf("STS was asked %d times within 30 s, want once", n)
+	}
 }

@@ -61,7 +61,7 @@ func (h *hostKeys) Retrieve(context.Context) (aws.Credentials, error) {
 }
 
 // newWorld has the regions home and replica, and a host that may read what is
-// named qm-…, /qm-… or shared.
+// named qm-… or /qm-….
 func newWorld(t *testing.T, o awssm.Options) *world {
 	t.Helper()
 	w := &world{T: t, permissions: &awssim.Permissions{},

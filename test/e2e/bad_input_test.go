@@ -103,7 +103,7 @@ func TestLargeValues(t *testing.T) {
 	}
 	half := strings.Repeat("x", secret.MaxValueSize/2)
 	put("shop/toolarge", []string{half, half}) // Vault takes no longer string; this one's JSON has seven bytes more
-	checkRefusal(t, probe("once", labels("quaymaster.secret.v", "vault:kv/shop/toolarge")), gated(), "the value has 1048583 bytes: the limit is 1048576")
+	checkRefusal(t, probe("once", labels("quaymaster.secret.v", "vault:kv/shop/toolarge")), gated(), "the content has more than 1048576 bytes, which is the limit")
 	put("shop/variable", strings.Repeat("x", 140_000))
 	checkRefusal(t, probe("once", labels("quaymaster.env.V", "vault:kv/shop/variable")), gated(),
 		"env V (vault:kv/shop/variable): the value has 140000 bytes, too many for an environment variable")

@@ -1,6 +1,7 @@
 package awssim
 
 import (
+	"cmp"
 	"encoding/xml"
 	"net/http"
 	"net/url"
@@ -15,8 +16,9 @@ import (
 type Trust struct {
 	service *Service
 
-	mu     sync.Mutex
-	allows []trusted
+	mu       sync.Mutex
+	allows   []trusted
+	lifetime time.Duration // of the keys; zero: as asked for
 }
 
 type trusted struct{ role, principal, externalID string }
@@ -35,6 +37,13 @@ func (t *Trust) Allow(role, principal, externalID string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.allows = append(t.allows, trusted{role, principal, externalID})
+}
+
+// SetLifetime makes keys live shorter than was asked for.
+func (t *Trust) SetLifetime(lifetime time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lifetime = lifetime
 }
 
 type assumeRoleResult struct {
@@ -60,7 +69,10 @@ func (t *Trust) assumeRole(caller issued, form url.Values) (any, error) {
 	if !found || role.arn != arn || !t.trusts(trusted{name, caller.entity.arn, form.Get("ExternalId")}) {
 		return nil, &refusal{http.StatusForbidden, "AccessDenied", "User: " + caller.arn + " is not authorized to perform: sts:AssumeRole on resource: " + arn}
 	}
-	keys, err := t.service.account.AssumeRole(name, session, time.Duration(seconds)*time.Second)
+	t.mu.Lock()
+	lifetime := cmp.Or(t.lifetime, time.Duration(seconds)*time.Second)
+	t.mu.Unlock()
+	keys, err := t.service.account.AssumeRole(name, session, lifetime)
 	if err != nil {
 		return nil, badRequest("AccessDenied", "%s", err)
 	}

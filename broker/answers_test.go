@@ -1,0 +1,47 @@
+package broker_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker"
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// miscounting is a batcher whose answers are not one for each ref.
+type miscounting struct {
+	*store
+	answers int
+}
+
+// FetchBatch implements providers.Batcher, badly.
+func (m *miscounting) FetchBatch(ctx context.Context, refs []secret.Ref) []providers.Answer {
+	answers := make([]providers.Answer, m.answers)
+	for i := range answers {
+		answers[i].Secret, answers[i].Err = m.Fetch(ctx, refs[i%len(refs)])
+	}
+	return answers
+}
+
+// A provider that answers fewer or more than it was asked is not believed, and
+// neither ends the agent nor keeps a start waiting.
+func TestBatchThatMiscounts(t *testing.T) {
+	for _, answers := range []int{0, 1, 3} {
+		m := &miscounting{newStore(), answers}
+		onHost(t, func(t *testing.T, h *host) {
+			m.put("shop/a", "v", "1")
+			m.put("shop/b", "v", "2")
+			h.engine.create("db", "quaymaster.secret.a", "miscounting:shop/a", "quaymaster.secret.b", "miscounting:shop/b")
+			began := time.Now()
+			h.refused("db", "a mistake in the provider miscounting", "file b (miscounting:shop/b)")
+			if waited := time.Since(began); waited != 0 {
+				t.Errorf("waited %v", waited)
+			}
+		}, func(o *broker.Options) {
+			o.Providers["miscounting"] = m
+			o.Policy = shopMayRead(t, "miscounting:shop/**")
+		})
+	}
+}
