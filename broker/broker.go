@@ -47,13 +47,16 @@ type Engine interface {
 }
 
 // Options is what a Broker is made of. All fields but Rates,
-// CheckVersions and Wall are required.
+// CheckVersions, Moved and Wall are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
 	Providers map[string]providers.Provider // by the name that refs use
 	Rates     map[string]int                // requests a second that a provider may be asked, by its name; zero: any
-	Renderer  *render.Renderer
+	// Moved receives when what leases hang on was replaced, so that Leaser.Bound
+	// is to be asked again; nil: that is noticed by and by.
+	Moved    <-chan struct{}
+	Renderer *render.Renderer
 	// CheckVersions are the providers that are asked which version of a held
 	// secret is current before its value is read again, by name.
 	CheckVersions map[string]bool

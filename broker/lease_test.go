@@ -18,7 +18,7 @@ func onLender(t *testing.T, test func(t *testing.T, h *host, l *lender)) {
 	t.Helper()
 	l := newLender(time.Hour, 4*time.Hour)
 	onHost(t, func(t *testing.T, h *host) { test(t, h, l) }, func(o *broker.Options) {
-		o.Providers["db"] = l
+		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "vault:shop/**", "db:**")
 	})
 }
@@ -150,6 +150,21 @@ func TestLeasesMoveToTheNewToken(t *testing.T) {
 	})
 }
 
+// A token that is replaced shortly before its end leaves little time, and none
+// is lost.
+func TestLeasesMoveInSeconds(t *testing.T) {
+	onLender(t, func(t *testing.T, h *host, l *lender) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		h.sleep(5*time.Minute + time.Second) // just after housekeeping
+		l.relogin(2 * time.Second)
+		for range 20 {
+			h.sleep(time.Second)
+			h.works(l, "db")
+		}
+	})
+}
+
 // A container that is removed leaves no login behind, not even one that was
 // replaced and lives on, and not while its provider was away.
 func TestRemovedContainersLeaveNoLogins(t *testing.T) {
@@ -230,7 +245,7 @@ func TestShortLeaseIsRenewedFromTheStart(t *testing.T) {
 			t.Errorf("%d logins", l.made)
 		}
 	}, func(o *broker.Options) {
-		o.Providers["db"] = l
+		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "db:**")
 	})
 }
@@ -261,7 +276,7 @@ func TestLeasesAfterASleep(t *testing.T) {
 			t.Errorf("%d logins and %d renewals", l.made, l.renewed)
 		}
 	}, func(o *broker.Options) {
-		o.Providers["db"] = l
+		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "db:**")
 		o.Wall = func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
 	})

@@ -53,6 +53,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-b.store.wake:
+		case <-b.Moved:
 		case <-time.After(wait):
 		}
 	}

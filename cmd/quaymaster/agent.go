@@ -85,6 +85,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	}
 	b := broker.New(broker.Options{
 		Engine: engine, Trees: memory.trees, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
+		Moved:    stores.moved,
 		Renderer: renderer, Policy: policy.New(grants(c)), Audit: records, Log: log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
 		Now: time.Now, Jitter: rand.Float64,

@@ -26,6 +26,8 @@ import (
 
 // stores are the providers of a host, by name, and what must run for them.
 type stores struct {
+	// moved receives when a token was replaced that leases may hang on.
+	moved     chan struct{}
 	providers map[string]providers.Provider
 	logins    []interface {
 		Run(ctx context.Context) error
@@ -41,9 +43,9 @@ func openStores(ctx context.Context, c config.Config, log *slog.Logger) (*stores
 	if c.IsStatic() {
 		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
 	}
-	s := &stores{providers: map[string]providers.Provider{}}
+	s := &stores{providers: map[string]providers.Provider{}, moved: make(chan struct{}, 1)}
 	for name, settings := range c.Vaults() {
-		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name)}
+		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name), replaced: s.tellMoved}
 		if err := s.openVault(p); err != nil {
 			return nil, fmt.Errorf("provider %s: %w", name, err)
 		}
@@ -72,6 +74,13 @@ func (s *stores) whileLoggedIn(ctx context.Context, work func(ctx context.Contex
 	return errors.Join(err, logins.Wait())
 }
 
+func (s *stores) tellMoved() {
+	select {
+	case s.moved <- struct{}{}:
+	default: // one word says it all
+	}
+}
+
 // openVault makes the login to one Vault, the logins in the name of containers
 // below it, and the provider that uses both.
 func (s *stores) openVault(p prover) error {
@@ -88,7 +97,7 @@ func (s *stores) openVault(p prover) error {
 		return err
 	}
 	containers, err := vaultlogin.NewDelegation(vaultlogin.DelegationOptions{
-		Client: p.client, Host: host, Login: p.login, Logger: p.log,
+		Client: p.client, Host: host, Login: p.login, Logger: p.log, Replaced: p.replaced,
 	})
 	if err != nil {
 		return err
@@ -109,6 +118,7 @@ func (p prover) login(role string) (*vaultlogin.Source, error) {
 	return vaultlogin.New(vaultlogin.Options{
 		Client: p.client, Attestor: attestor, Mount: p.mount(), Role: role, Audience: p.settings.ServerID,
 		Spread: p.settings.LoginSpread, RevokeOnShutdown: p.settings.RevokeOnShutdown, Logger: p.log,
+		Replaced: p.replaced,
 	})
 }
 
