@@ -10,20 +10,43 @@ import (
 	"github.com/quaymaster/quaymaster/providers"
 )
 
-// graveFor is how long a value that was replaced is left as it is before it is
-// overwritten: longer than any gate waits, for a delivery may be writing it at
-// this moment.
-const graveFor = 11 * time.Minute
-
-// grave is a value that was replaced, and when.
+// grave is a value that nobody is handed any more, and which deliveries may
+// still be reading: those up to this number.
 type grave struct {
-	secret secret.Secret
-	since  time.Time
+	secret  secret.Secret
+	readers int
 }
 
-func (s *store) bury(replaced secret.Secret) {
-	if len(replaced.Fields) > 0 {
-		s.graves = append(s.graves, grave{replaced, s.now()})
+// reading says that values are handed out and read until the caller calls done.
+func (s *store) reading() (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number++
+	number := s.number
+	s.readers[number] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.readers, number)
+		s.wipeGraves()
+	}
+}
+
+// bury overwrites a value as soon as nobody reads it. The caller has locked s.mu.
+func (s *store) bury(gone secret.Secret) {
+	s.graves = append(s.graves, grave{gone, s.number})
+	s.wipeGraves()
+}
+
+func (s *store) wipeGraves() {
+	for len(s.graves) > 0 {
+		for number := range s.readers {
+			if number <= s.graves[0].readers {
+				return
+			}
+		}
+		s.graves[0].secret.Wipe()
+		s.graves = s.graves[1:]
 	}
 }
 
@@ -60,13 +83,8 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	return begun, next
 }
 
-// wipe overwrites what was replaced long ago, and what nobody holds and no
-// start can use any more.
+// wipe forgets what nobody holds and no start can use any more.
 func (s *store) wipe(now time.Time) {
-	for len(s.graves) > 0 && now.Sub(s.graves[0].since) >= graveFor {
-		s.graves[0].secret.Wipe()
-		s.graves = s.graves[1:]
-	}
 	for k, e := range s.entries {
 		if len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && e.useless(now, s.maxStale) {
 			s.remove(e)

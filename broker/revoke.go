@@ -96,7 +96,7 @@ func (s *store) remove(e *entry) {
 
 func (s *store) forget(e *entry) {
 	s.size -= size(e.current)
-	e.current.Wipe()
+	s.bury(e.current)
 	delete(s.entries, e.key())
 }
 

@@ -51,7 +51,10 @@ type store struct {
 	graves  []grave
 	loose   []*looseEnd
 	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
+	readers map[int]bool                              // deliveries that read values now, by number
+	number  int                                       // of the last of them
 	fetches sync.WaitGroup
+	closed  bool // nothing is read any more
 
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
@@ -119,7 +122,8 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
 		byVersion: o.CheckVersions,
 		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
-		wake: make(chan struct{}, 1),
+		readers: map[int]bool{},
+		wake:    make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
 		s.lanes[name] = newLane(o.Rates[name])

@@ -57,6 +57,7 @@ func (b *Broker) weigh(ctx context.Context, s *served) ([]item, error) {
 	if err != nil || len(problems(items)) > 0 {
 		return items, err
 	}
+	defer b.store.reading()()
 	b.fetch(ctx, items)
 	b.render(s, items)
 	return items, nil
@@ -83,6 +84,7 @@ func (b *Broker) weighAgain(s *served) ([]item, error) {
 	if len(problems(items)) > 0 {
 		return items, nil
 	}
+	defer b.store.reading()()
 	if err := b.recall(s, items); err != nil {
 		return items, err
 	}
