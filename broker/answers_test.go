@@ -45,3 +45,35 @@ func TestBatchThatMiscounts(t *testing.T) {
 		})
 	}
 }
+
+// slowToSay takes its time to say what a ref is.
+type slowToSay struct{ *store }
+
+// Issues implements providers.Issuer.
+func (slowToSay) Issues(ctx context.Context, _ secret.Ref) (bool, error) {
+	time.Sleep(5 * time.Second)
+	return false, nil
+}
+
+// A start that is under way when the agent ends reads nothing any more: nobody
+// would wait for it, and nobody would revoke what it brought.
+func TestAgentThatEndsReadsNothing(t *testing.T) {
+	slow := slowToSay{newStore()}
+	onHost(t, func(t *testing.T, h *host) {
+		slow.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "slow:shop/db")
+		failed := make(chan error)
+		go func() {
+			_, err := h.deliver(t.Context(), arrival("db"))
+			failed <- err
+		}()
+		h.sleep(time.Second)
+		h.stop()
+		if err := <-failed; err == nil || slow.read("shop/db") != 0 {
+			t.Errorf("%v after %d reads", err, slow.read("shop/db"))
+		}
+	}, func(o *broker.Options) {
+		o.Providers["slow"] = slow
+		o.Policy = shopMayRead(t, "slow:shop/**")
+	})
+}

@@ -156,6 +156,10 @@ func (s *store) await(ctx context.Context, k key, f *flight) answer {
 
 // launch sends flights off. The caller has locked s.mu.
 func (s *store) launch(ctx context.Context, limit time.Duration, flights []*flight) {
+	if s.closed {
+		s.cancel(flights)
+		return
+	}
 	together := map[providers.Batcher][]*flight{}
 	for _, f := range flights {
 		if batcher, batches := f.provider.(providers.Batcher); batches {
@@ -166,6 +170,15 @@ func (s *store) launch(ctx context.Context, limit time.Duration, flights []*flig
 	}
 	for batcher, group := range together {
 		s.fetches.Go(func() { s.flyTogether(ctx, limit, batcher, group) })
+	}
+}
+
+// cancel ends flights that have not begun.
+func (s *store) cancel(flights []*flight) {
+	for _, f := range flights {
+		delete(s.flights, f.key())
+		f.err = fmt.Errorf("%w: the agent ends: start the container again when it is back", providers.ErrUnavailable)
+		close(f.done)
 	}
 }
 
@@ -294,8 +307,9 @@ func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Tim
 
 // replace keeps what was read.
 func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error {
-	if grown := s.size + size(fetched) - size(e.current); grown > maxHeld && !s.makeRoom(grown-maxHeld) {
+	if grown := s.size + size(fetched) - size(e.current); grown > maxHeld && !s.makeRoom(grown-maxHeld, e) {
 		fetched.Wipe()
+		s.giveUp(e.origin, fetched.Lease)
 		return fmt.Errorf("%w: the agent holds %d MiB of secrets for its containers already, which is the limit",
 			providers.ErrUnavailable, maxHeld>>20)
 	}
@@ -324,13 +338,13 @@ func (e *entry) retire(by secret.Lease, now time.Time) {
 	}
 }
 
-// makeRoom drops secrets that nobody holds, oldest first, and reports whether
-// that frees so many bytes.
-func (s *store) makeRoom(bytes int) bool {
+// makeRoom drops secrets that nobody holds, oldest first but not the one that
+// needs the room, and reports whether that frees so many bytes.
+func (s *store) makeRoom(bytes int, needs *entry) bool {
 	for bytes > 0 {
 		var oldest *entry
 		for k, e := range s.entries {
-			if len(e.holders) == 0 && s.flights[k] == nil && (oldest == nil || e.read.Before(oldest.read)) {
+			if e != needs && len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && (oldest == nil || e.read.Before(oldest.read)) {
 				oldest = e
 			}
 		}
@@ -363,5 +377,10 @@ func (s *store) refuse(e *entry, err error) {
 	}
 }
 
-// close waits for the reads that are under way.
-func (s *store) close() { s.fetches.Wait() }
+// close begins no more reads and waits for those that are under way.
+func (s *store) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.fetches.Wait()
+}
