@@ -73,15 +73,16 @@ type Options struct {
 type Broker struct {
 	Options
 	store *store
-	debts chan struct{}  // wakes who applies strategies
-	tasks sync.WaitGroup // containers that are being taken up
+	debts map[workload.StrategyKind]chan struct{} // wakes who applies strategies
+	tasks sync.WaitGroup                          // containers that are being taken up
 
 	mu      sync.Mutex
 	served  map[string]*served // by container ID
 	ungated map[string]bool    // containers that were reported
 	// strays are trees without a container that runs or passed a gate of this
 	// agent, by container ID, and when each was first seen.
-	strays map[string]time.Time
+	strays    map[string]time.Time
+	restarted map[string]time.Time // when a container was last restarted for new secrets, by ID
 }
 
 // served is one container that passed a gate.
@@ -98,6 +99,7 @@ type served struct {
 	pruneAt  time.Time         // when its old generation may go; zero: there is none
 	failing  string            // why its last update failed, so that it is said once
 	owed     bool              // its strategy is still to be applied
+	waits    bool              // that its next restart is put off was told
 	taking   bool              // it is being taken up
 	takeAt   time.Time         // when to try that again
 }
@@ -105,8 +107,8 @@ type served struct {
 // New returns a broker that has not begun to run.
 func New(options Options) *Broker {
 	b := &Broker{
-		Options: options, debts: make(chan struct{}, 1),
-		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{},
+		Options: options, debts: newDebts(),
+		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string]time.Time{},
 	}
 	b.store = newStore(options, b.tellTrouble)
 	return b
@@ -119,7 +121,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
-	group.Go(func() error { return b.react(ctx) })
+	for kind := range b.debts {
+		group.Go(func() error { return b.react(ctx, kind) })
+	}
 	return group.Wait()
 }
 

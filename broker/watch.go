@@ -36,6 +36,7 @@ func (b *Broker) watch(ctx context.Context) error {
 			case inject.Removed:
 				b.end(event.Container, b.get(event.Container))
 				b.store.drop(event.Container)
+				b.forgetRestart(event.Container)
 			}
 		})
 	})
