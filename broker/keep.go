@@ -213,6 +213,10 @@ func (s *store) report(e *entry, err error) {
 func (s *store) offer(k key, has map[key]int) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.offerLocked(k, has)
+}
+
+func (s *store) offerLocked(k key, has map[key]int) answer {
 	e := s.entries[k]
 	if e == nil {
 		return answer{err: errPending} // its container has ended
@@ -223,9 +227,11 @@ func (s *store) offer(k key, has map[key]int) answer {
 // editions returns the edition of each of the keys that a container which runs
 // with these editions may be given now.
 func (s *store) editions(keys []key, has map[key]int) map[key]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := map[key]int{}
 	for _, k := range keys {
-		if answer := s.offer(k, has); answer.err == nil {
+		if answer := s.offerLocked(k, has); answer.err == nil {
 			now[k] = answer.held.edition
 		}
 	}
