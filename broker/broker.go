@@ -7,7 +7,8 @@
 // swapped into running containers (refresh.go), which are then made to take
 // notice as they asked (react.go). The watch on the engine says when containers
 // start, end and go away, and whether one runs that passed no gate (watch.go);
-// what was leased for one that is no more is revoked (revoke.go).
+// what was leased for one that is no more is revoked (revoke.go), by the next
+// agent if need be (heritage.go).
 //
 // The broker knows providers, trees and the engine only by their interfaces.
 package broker
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/workload"
@@ -46,8 +48,8 @@ type Engine interface {
 	rotation.Engine
 }
 
-// Options is what a Broker is made of. All fields but Rates and CheckVersions
-// are required.
+// Options is what a Broker is made of. All fields but Rates, CheckVersions
+// and Memos are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
@@ -57,9 +59,12 @@ type Options struct {
 	// CheckVersions are the providers that are asked which version of a held
 	// secret is current before its value is read again, by name.
 	CheckVersions map[string]bool
-	Policy        *policy.Policy
-	Audit         *audit.Log
-	Log           *slog.Logger
+	// Memos keeps what the next agent must know of containers; nil: nothing does,
+	// and leases that are a container's own outlive the agent until they end.
+	Memos  *memo.Dir
+	Policy *policy.Policy
+	Audit  *audit.Log
+	Log    *slog.Logger
 
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
@@ -82,7 +87,8 @@ type Broker struct {
 	// strays are trees without a container that runs or passed a gate of this
 	// agent, by container ID, and when each was first seen.
 	strays    map[string]time.Time
-	restarted map[string]time.Time // when a container was last restarted for new secrets, by ID
+	users     map[string]*workload.User // process users that an earlier agent noted, by container ID
+	restarted map[string]time.Time      // when a container was last restarted for new secrets, by ID
 }
 
 // served is one container that passed a gate.
@@ -109,6 +115,7 @@ func New(options Options) *Broker {
 	b := &Broker{
 		Options: options, debts: newDebts(),
 		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string]time.Time{},
+		users: map[string]*workload.User{},
 	}
 	b.store = newStore(options, b.tellTrouble)
 	return b
@@ -116,8 +123,10 @@ func New(options Options) *Broker {
 
 // Run watches the engine and keeps what was delivered fresh, until ctx ends.
 func (b *Broker) Run(ctx context.Context) error {
+	defer b.note()
 	defer b.store.close()
 	defer b.tasks.Wait()
+	b.recollect()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
@@ -146,6 +155,7 @@ func (b *Broker) begin(ctx context.Context, s *served) error {
 	if err := b.Trees.Remove(id); err != nil {
 		return fmt.Errorf("the tree of an earlier run could not be wiped: %w", err)
 	}
+	b.store.disinherit(func(container string) bool { return container == id })
 	b.serve(s)
 	return nil
 }
@@ -171,6 +181,7 @@ func (b *Broker) end(id string, s *served) {
 	delete(b.served, id)
 	delete(b.ungated, id)
 	delete(b.strays, id)
+	delete(b.users, id)
 	b.store.release(id)
 }
 

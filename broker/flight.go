@@ -326,6 +326,7 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
 	e.failures, e.refused, e.silence = 0, nil, nil
 	s.plan(e)
+	s.touch(e.container)
 	return nil
 }
 

@@ -40,6 +40,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		b.updateAll(ctx)
 		b.sweep(ctx)
 		next = earlier(next, b.tidyUp(ctx))
+		b.note()
 		wait := housekeeping
 		if until := next.Sub(b.Now()); !next.IsZero() && until < wait {
 			wait = max(until, 0)

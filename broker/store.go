@@ -51,6 +51,8 @@ type store struct {
 	graves  []grave
 	loose   []*looseEnd
 	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
+	former  map[string][]former                       // leases that containers had from an earlier agent
+	touched map[string]bool                           // containers of which there is something to be noted
 	readers map[int]bool                              // deliveries that read values now, by number
 	number  int                                       // of the last of them
 	fetches sync.WaitGroup
@@ -76,6 +78,12 @@ type origin struct {
 }
 
 func (o origin) key() key { return key{ref: o.ref.String(), container: o.container} }
+
+// former is a lease that an earlier agent had for a container.
+type former struct {
+	origin
+	lease secret.Lease
+}
 
 // entry is one held secret.
 type entry struct {
@@ -122,8 +130,8 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
 		byVersion: o.CheckVersions,
 		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
-		readers: map[int]bool{},
-		wake:    make(chan struct{}, 1),
+		readers: map[int]bool{}, former: map[string][]former{}, touched: map[string]bool{},
+		wake: make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
 		s.lanes[name] = newLane(o.Rates[name])
@@ -142,6 +150,7 @@ func (s *store) hold(container string, holdings []holding) {
 		s.holdOne(container, h)
 	}
 	s.leave(container, func(k key) bool { return !needed[k] })
+	s.touch(container)
 }
 
 // holdOne adds one holder; the most eager of a container's wants counts.
@@ -171,6 +180,8 @@ func (s *store) release(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave(container, func(key) bool { return true })
+	s.giveUpFormer(container)
+	s.touch(container)
 }
 
 func (s *store) leave(container string, which func(key) bool) {

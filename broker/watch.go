@@ -118,6 +118,7 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 			b.end(id, s)
 		}
 	}
+	b.store.disinherit(func(id string) bool { return !alive[id] && !slices.Contains(trees, id) })
 	return nil
 }
 
@@ -163,6 +164,7 @@ func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
 		return false
 	}
 	now := b.Now()
+	facts.User = b.users[facts.ID]
 	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter)})
 	return true
 }
