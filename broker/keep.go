@@ -132,9 +132,16 @@ func (s *store) nextRead(e *entry, now time.Time) time.Time {
 	}
 	at := from.Add(lease.RefreshAfter(e.every, s.jitter()))
 	if ends := e.current.Lease.Ends(); e.current.Lease.ID == "" && !ends.IsZero() && ends.Before(at) {
-		return ends.Add(time.Second)
+		return later(ends.Add(time.Second), from.Add(lease.Floor))
 	}
 	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // terms are those of an entry's lease.
@@ -165,9 +172,26 @@ func (s *store) beginRenewal(ctx context.Context, e *entry) {
 		e.renewing = false
 		if s.entries[e.key()] == e && e.current.Lease.ID == old.ID { // else a start has got a new one
 			s.renewed(e, renewed, err)
+		} else if err == nil {
+			s.prolong(e, renewed)
 		}
 		s.wakeUp()
 	})
+}
+
+// prolong notes the new end of a lease that was replaced, or given up, while it
+// was renewed: what is thought to have ended is not revoked.
+func (s *store) prolong(e *entry, renewed secret.Lease) {
+	for i := range e.retired {
+		if e.retired[i].ID == renewed.ID {
+			e.retired[i] = renewed
+		}
+	}
+	for _, l := range s.loose {
+		if l.lease.ID == renewed.ID {
+			l.ends = renewed.Ends()
+		}
+	}
 }
 
 // renewed plans what follows from a renewal. One that the provider refused is
