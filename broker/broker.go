@@ -82,6 +82,7 @@ type Broker struct {
 	tasks sync.WaitGroup                          // containers that are being taken up
 
 	mu      sync.Mutex
+	taking  int                // how many containers are being taken up
 	served  map[string]*served // by container ID
 	ungated map[string]bool    // containers that were reported
 	// strays are trees without a container that runs or passed a gate of this

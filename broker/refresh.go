@@ -109,14 +109,18 @@ var errUnprepared = errors.New("it is not held for the container yet")
 func (b *Broker) beginTakeUp(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	begins := !s.taking && !b.Now().Before(s.takeAt)
-	s.taking = s.taking || begins
-	return begins
+	if s.taking || b.taking >= laneWidth || b.Now().Before(s.takeAt) {
+		return false
+	}
+	s.taking = true
+	b.taking++
+	return true
 }
 
 // takeUp has the store keep what a running container needs that passed the gate
 // of an earlier agent, or whose template names other refs than before.
 func (b *Broker) takeUp(ctx context.Context, s *served) {
+	defer b.endTakeUp(s)
 	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
 	defer cancel()
 	items, err := b.prepare(ctx, s)
@@ -127,12 +131,16 @@ func (b *Broker) takeUp(ctx context.Context, s *served) {
 	if err == nil && refused != nil {
 		err = b.refuseUpdate(s, items, refused)
 	}
-	b.mu.Lock()
-	s.taking, s.takeAt = false, b.Now().Add(b.store.pause(1))
-	b.mu.Unlock()
 	if err != nil {
 		b.noteUpdate(s, err)
 	}
+}
+
+func (b *Broker) endTakeUp(s *served) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.taking, s.takeAt = false, b.Now().Add(b.store.pause(1))
+	b.taking--
 	b.store.wakeUp()
 }
 
