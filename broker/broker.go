@@ -88,8 +88,8 @@ type Broker struct {
 	// strays are trees without a container that runs or passed a gate of this
 	// agent, by container ID, and when each was first seen.
 	strays    map[string]time.Time
-	users     map[string]*workload.User // process users that an earlier agent noted, by container ID
-	restarted map[string]time.Time      // when a container was last restarted for new secrets, by ID
+	memos     map[string]memo.Memo // what an earlier agent noted, by container ID
+	restarted map[string]time.Time // when a container was last restarted for new secrets, by ID
 }
 
 // served is one container that passed a gate.
@@ -106,9 +106,13 @@ type served struct {
 	pruneAt  time.Time         // when its old generation may go; zero: there is none
 	failing  string            // why its last update failed, so that it is said once
 	owed     bool              // its strategy is still to be applied
-	waits    bool              // that its next restart is put off was told
-	taking   bool              // it is being taken up
-	takeAt   time.Time         // when to try that again
+	applying bool              // its strategy is being applied
+	// variables tells those that its process began with from others; empty: not
+	// known.
+	variables string
+	waits     bool      // that its next restart is put off was told
+	taking    bool      // it is being taken up
+	takeAt    time.Time // when to try that again
 }
 
 // New returns a broker that has not begun to run.
@@ -116,7 +120,7 @@ func New(options Options) *Broker {
 	b := &Broker{
 		Options: options, debts: newDebts(),
 		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string]time.Time{},
-		users: map[string]*workload.User{},
+		memos: map[string]memo.Memo{},
 	}
 	b.store = newStore(options, b.tellTrouble)
 	return b
@@ -182,7 +186,7 @@ func (b *Broker) end(id string, s *served) {
 	delete(b.served, id)
 	delete(b.ungated, id)
 	delete(b.strays, id)
-	delete(b.users, id)
+	delete(b.memos, id)
 	b.store.release(id)
 }
 

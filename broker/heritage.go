@@ -3,11 +3,12 @@ package broker
 import (
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 
 	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/secret"
-	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -24,7 +25,7 @@ func (b *Broker) recollect() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for id, m := range memos {
-		b.users[id] = m.User
+		b.memos[id] = m
 		b.store.inherit(id, m.Leases, b.Providers)
 	}
 }
@@ -36,9 +37,10 @@ func (b *Broker) note() {
 		if b.Memos == nil {
 			continue
 		}
-		m := memo.Memo{User: b.userOf(id), Leases: b.store.leasesOf(id)}
+		m := b.memoOf(id)
+		m.Leases = b.store.leasesOf(id)
 		write := func() error { return b.Memos.Put(id, m) }
-		if m.User == nil && len(m.Leases) == 0 {
+		if reflect.ValueOf(m).IsZero() {
 			write = func() error { return b.Memos.Remove(id) }
 		}
 		if err := write(); err != nil {
@@ -47,13 +49,24 @@ func (b *Broker) note() {
 	}
 }
 
-func (b *Broker) userOf(id string) *workload.User {
+// memoOf is what there is to be noted of a container that is served.
+func (b *Broker) memoOf(id string) memo.Memo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s := b.served[id]; s != nil {
-		return s.facts.User
+	s := b.served[id]
+	if s == nil {
+		return memo.Memo{}
 	}
-	return nil
+	return memo.Memo{User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+}
+
+// sum tells the variables of a bundle from others.
+func (b *Broker) sum(variables []inject.Variable) string {
+	values := []secret.Value{secret.NewValue(nil)} // not known is something else than none
+	for _, v := range variables {
+		values = append(values, secret.NewValue([]byte(v.Name)), v.Value)
+	}
+	return b.Audit.MAC(values...).String()
 }
 
 // inherit takes on the leases that a container had from an earlier agent. They
@@ -100,6 +113,12 @@ func (s *store) touch(container string) {
 		s.touched[container] = true
 		s.wakeUp()
 	}
+}
+
+func (s *store) touchNow(container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touch(container)
 }
 
 func (s *store) takeTouched() []string {

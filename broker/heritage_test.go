@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -124,4 +125,51 @@ func TestGrantForAUserAfterAnAgentRestart(t *testing.T) {
 		user := map[string]string{"user": fmt.Sprint(os.Getuid())}
 		o.Policy = policy.New([]policy.Grant{{Name: "user", Workloads: user, Secrets: []secret.Pattern{all}}})
 	})
+}
+
+// A rotation of a variable that no agent saw is made up for by the next one,
+// and only that one.
+func TestVariablesThatChangedWithoutAnAgent(t *testing.T) {
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one", "user", "shop")
+		for _, field := range []string{"password", "user"} {
+			h.engine.create(field, "quaymaster.env.A", "vault:shop/db#"+field, "quaymaster.on-rotate", "restart")
+			h.starts(field)
+		}
+		h.stop()
+		h.boot()
+		h.sleep(time.Minute)
+		h.wasTold(nil, nil)
+		h.stop()
+		h.store.put("shop/db", "password", "two", "user", "shop")
+		h.boot()
+		h.sleep(time.Minute)
+		h.wasTold(nil, []string{"password"})
+	}, memos)
+}
+
+// A container that an agent did not come to tell of its new secrets is told by
+// the next one.
+func TestStrategyThatAnAgentOwed(t *testing.T) {
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db", "quaymaster.on-rotate", "signal:HUP")
+		h.starts("db")
+		h.engine.setUnwilling(errors.New("the engine is busy"))
+		h.store.put("shop/db", "password", "two")
+		h.sleep(refresh + time.Second)
+		h.stop()
+		h.engine.setUnwilling(nil)
+		before, _ := h.engine.told()
+		h.boot()
+		h.sleep(time.Minute)
+		h.stop()
+		h.boot() // and that is enough
+		h.sleep(time.Minute)
+		if after, _ := h.engine.told(); len(after) != len(before)+1 {
+			t.Errorf("told %d times", len(after)-len(before))
+		}
+	}, memos)
 }

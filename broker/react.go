@@ -31,6 +31,7 @@ func newDebts() map[workload.StrategyKind]chan struct{} {
 // locked b.mu.
 func (b *Broker) owe(s *served) {
 	s.owed = true
+	b.store.touchNow(s.facts.ID)
 	select {
 	case b.debts[s.wants.OnRotate.Kind] <- struct{}{}:
 	default: // it is known that there is something
@@ -121,6 +122,8 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	err := rotation.Apply(ctx, b.Engine, s.facts.ID, s.wants.OnRotate)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	s.applying = false
+	b.store.touchNow(s.facts.ID)
 	switch runs := b.served[s.facts.ID] == s; {
 	case err != nil && runs:
 		s.owed = true
@@ -141,7 +144,7 @@ func (b *Broker) takeDebt(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	owed := s.owed && b.served[s.facts.ID] == s
-	s.owed = false
+	s.owed, s.applying = false, owed
 	if owed && s.wants.OnRotate.Kind == workload.StrategyRestart {
 		b.restarted[s.facts.ID] = b.Now()
 	}

@@ -155,3 +155,27 @@ func TestRestartThatLeavesAContainerStopped(t *testing.T) {
 		h.wasLogged("docker start shop-db", 1)
 	})
 }
+
+// A field that changes is no reason to restart who has another one of the same
+// secret for a variable.
+func TestRestartForAnotherField(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one", "user", "shop")
+		h.engine.create("db", "quaymaster.env.USER", "vault:shop/db#user", "quaymaster.on-rotate", "restart")
+		h.starts("db")
+		h.store.put("shop/db", "password", "two", "user", "shop")
+		h.sleep(refresh)
+		h.wasTold(nil, nil)
+	})
+}
+
+// A variable that comes into being is a change too.
+func TestRestartForAVariableThatAppears(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.engine.create("db", "quaymaster.env.USER", "vault:shop/db", "quaymaster.optional.USER", "true", "quaymaster.on-rotate", "restart")
+		h.starts("db")
+		h.store.put("shop/db", "user", "shop")
+		h.sleep(refresh)
+		h.wasTold(nil, []string{"db"})
+	})
+}

@@ -214,7 +214,7 @@ func (b *Broker) update(s *served) error {
 		return err
 	}
 	bundle, editions := bundleOf(items)
-	change, err := b.compare(s, items, bundle.Files)
+	change, err := b.compare(s, bundle)
 	if err == nil && change.Files {
 		err = b.settle(s, audit.Rotated, items)
 	}
@@ -224,18 +224,20 @@ func (b *Broker) update(s *served) error {
 	return b.swap(s, bundle.Files, editions, change)
 }
 
-// compare says what an update would change.
-func (b *Broker) compare(s *served, items []item, files []inject.File) (change rotation.Change, err error) {
+// compare says what an update would change. Variables are compared with those
+// that the process began with, where that is known: nothing but a new run
+// brings others.
+func (b *Broker) compare(s *served, bundle inject.Bundle) (change rotation.Change, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.served[s.facts.ID] != s {
 		return change, errWentAway
 	}
-	same, err := b.Trees.Holds(s.facts.ID, files)
+	same, err := b.Trees.Holds(s.facts.ID, bundle.Files)
 	if err != nil {
 		return change, fmt.Errorf("what it has could not be read: %w", err)
 	}
-	return rotation.Change{Files: !same, Variables: variablesChanged(items, s.editions)}, nil
+	return rotation.Change{Files: !same, Variables: s.variables != "" && s.variables != b.sum(bundle.Variables)}, nil
 }
 
 // swap makes the update, unless the container has ended or begun again.
@@ -257,22 +259,6 @@ func (b *Broker) swap(s *served, files []inject.File, editions map[key]int, chan
 		b.owe(s)
 	}
 	return nil
-}
-
-// variablesChanged reports whether a variable would be another one now. What
-// an adopted container began with is not known.
-func variablesChanged(items []item, before map[key]int) bool {
-	for _, i := range items {
-		if before == nil || i.want.Kind != workload.Variable {
-			continue
-		}
-		for _, n := range i.needs {
-			if n.held.edition != before[n.origin.key()] {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // sweep wipes what was made for containers that passed a gate and then never

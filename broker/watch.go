@@ -164,8 +164,13 @@ func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
 		return false
 	}
 	now := b.Now()
-	facts.User = b.users[facts.ID]
-	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter)})
+	noted := b.memos[facts.ID]
+	facts.User = noted.User
+	s := &served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter), variables: noted.Variables}
+	b.serve(s)
+	if noted.Owed {
+		b.owe(s)
+	}
 	return true
 }
 

@@ -1,9 +1,11 @@
 // Package memo keeps what the next agent must know of a container and cannot
 // learn from its tree or from the engine: as which user its process runs, on
-// which grants may depend, and which leases are its own, so that they are
-// revoked when it ends and do not live on until their time is over.
+// which grants may depend; whether it is still to be told of a rotation, or
+// would have other variables by now; and which leases are its own, so that they
+// are revoked when it ends and do not live on until their time is over.
 //
-// A memo holds no secret: a lease's ID gives access to nothing. Memos lie beside
+// A memo holds no secret: a lease's ID gives access to nothing, and variables
+// are summed under the audit log's key. Memos lie beside
 // the trees on the agent's memory filesystem all the same, one file for each
 // container, because they are of use for as long as the containers run.
 package memo
@@ -21,8 +23,12 @@ import (
 
 // Memo is about one container.
 type Memo struct {
-	User   *workload.User `json:"user,omitempty"` // nil: not known
-	Leases []Lease        `json:"leases,omitempty"`
+	User *workload.User `json:"user,omitempty"` // nil: not known
+	// Variables tells those that its process began with from others; empty:
+	// not known.
+	Variables string  `json:"variables,omitempty"`
+	Owed      bool    `json:"owed,omitempty"` // its strategy is still to be applied
+	Leases    []Lease `json:"leases,omitempty"`
 }
 
 // Lease is one that nobody but the container uses.
