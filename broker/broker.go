@@ -1,11 +1,11 @@
 // Package broker decides, resolves, keeps and delivers.
 //
-// A gate calls Deliver for a container that waits to start (deliver.go and
-// weigh.go: the way of one secret, top down). What was delivered is then kept:
-// the store holds each secret once (store.go), reads it (flight.go), and reads
-// it again at its interval or renews its lease (keep.go); what has changed is
-// swapped into running containers (refresh.go), which are then made to take
-// notice as they asked (react.go). The watch on the engine says when containers
+// A gate calls Deliver for a container that waits to start (deliver.go, weigh.go
+// and form.go: the way of one secret, top down). What was delivered is then
+// kept: the store holds each secret once (store.go), reads it (flight.go,
+// land.go), and reads it again at its interval or renews its lease (keep.go);
+// what has changed is swapped into running containers (refresh.go, update.go and
+// offer.go), which are then made to take notice as they asked (react.go). The watch on the engine says when containers
 // start, end and go away, and whether one runs that passed no gate (watch.go);
 // what was leased for one that is no more is revoked (revoke.go), by the next
 // agent if need be (heritage.go).

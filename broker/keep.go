@@ -231,33 +231,3 @@ func (s *store) report(e *entry, err error) {
 		s.tell(e.ref, err)
 	}
 }
-
-// offer is what a container that runs with these editions may be given of a
-// secret.
-func (s *store) offer(k key, has map[key]int) answer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.offerLocked(k, has)
-}
-
-func (s *store) offerLocked(k key, has map[key]int) answer {
-	e := s.entries[k]
-	if e == nil {
-		return answer{err: errPending} // its container has ended
-	}
-	return e.offer(has[k] > 0, s.now(), s.maxStale)
-}
-
-// editions returns the edition of each of the keys that a container which runs
-// with these editions may be given now.
-func (s *store) editions(keys []key, has map[key]int) map[key]int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := map[key]int{}
-	for _, k := range keys {
-		if answer := s.offerLocked(k, has); answer.err == nil {
-			now[k] = answer.held.edition
-		}
-	}
-	return now
-}

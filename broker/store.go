@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -107,9 +105,6 @@ type entry struct {
 	troubled bool      // the last attempt of keepFresh failed, which was told
 	idle     time.Time // when its last holder left
 }
-
-// errPending says that a secret is still to be read.
-var errPending = errors.New("it is being read")
 
 // held is what the store hands out.
 type held struct {
@@ -224,28 +219,6 @@ func (e *entry) serves(now time.Time, maxStale time.Duration) bool {
 		return false
 	}
 	return e.issued || now.Sub(e.read) < maxStale
-}
-
-// offer is what a running container may be given of a secret that is held for
-// it. What it has of it already is not too old for it: its other secrets must
-// not wait for a provider that is away or says no. What it has not is as for a
-// start.
-func (e *entry) offer(has bool, now time.Time, maxStale time.Duration) answer {
-	switch {
-	case e.edition == 0 && e.refused == nil && e.silence == nil:
-		return answer{err: errPending}
-	case e.edition == 0:
-		return answer{err: cmp.Or(e.refused, e.silence)}
-	case has:
-		return answer{held: e.held(cmp.Or(e.refused, e.silence))}
-	case e.refused != nil:
-		return answer{err: e.refused}
-	case e.silence == nil && !e.young(now):
-		return answer{err: errPending}
-	case e.silence != nil && !e.serves(now, maxStale):
-		return answer{err: e.silence}
-	}
-	return answer{held: e.held(e.silence)}
 }
 
 // lives reports whether the lease of the secret, if it has one, has not ended.
