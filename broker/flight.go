@@ -107,7 +107,8 @@ func (s *store) launch(ctx context.Context, limit time.Duration, flights []*flig
 	}
 	together := map[providers.Batcher][]*flight{}
 	for _, f := range flights {
-		if batcher, batches := f.provider.(providers.Batcher); batches {
+		checksFirst := f.kept && s.byVersion[f.ref.Provider] // what is not to be read should not be in a batch
+		if batcher, batches := f.provider.(providers.Batcher); batches && !checksFirst {
 			together[batcher] = append(together[batcher], f)
 			continue
 		}
