@@ -81,6 +81,9 @@ type Broker struct {
 	debts map[workload.StrategyKind]chan struct{} // wakes who applies strategies
 	tasks sync.WaitGroup                          // containers that are being taken up
 
+	looked     time.Time // when updateAll last looked at the containers
+	unfinished bool      // it could not bring all of them up to date
+
 	mu      sync.Mutex
 	taking  int                // how many containers are being taken up
 	served  map[string]*served // by container ID

@@ -183,6 +183,9 @@ func (s *store) confirm(f *flight, asked time.Time) {
 	defer s.mu.Unlock()
 	delete(s.flights, f.key())
 	if e := s.entries[f.key()]; e != nil {
+		if e.refused != nil || e.silence != nil {
+			s.change()
+		}
 		e.read, e.failures, e.refused, e.silence = asked, 0, nil, nil
 		s.plan(e)
 		s.report(e, nil)

@@ -115,6 +115,12 @@ func (s *store) touch(container string) {
 	}
 }
 
+func (s *store) changeNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.change()
+}
+
 func (s *store) touchNow(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,9 +57,9 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.wipe(now)
 	for k, e := range s.entries {
-		if len(e.holders) == 0 || s.flights[k] != nil || e.renewing {
+		if len(e.holders) == 0 {
+			s.wipe(k, e, now)
 			continue
 		}
 		if bound := e.hangsOn(); !bound.Equal(e.bound) {
@@ -68,9 +68,8 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 		switch {
 		case e.next.IsZero():
 		case e.next.After(now):
-			if next.IsZero() || e.next.Before(next) {
-				next = e.next
-			}
+			next = earlier(next, e.next)
+		case s.flights[k] != nil, e.renewing: // it is under way
 		case e.step == lease.Renew:
 			s.beginRenewal(ctx, e)
 		default:
@@ -83,15 +82,15 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	return begun, next
 }
 
-// wipe forgets what nobody holds and no start can use any more.
-func (s *store) wipe(now time.Time) {
-	for k, e := range s.entries {
-		if len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && e.useless(now, s.maxStale) {
-			s.remove(e)
-			if e.delegator != nil && !s.keepsLogins(k.container) {
-				s.giveUpLogins(k.container)
-			}
-		}
+// wipe forgets a secret that nobody holds when no start can use it any more,
+// and the login that it was read under when nothing else was.
+func (s *store) wipe(k key, e *entry, now time.Time) {
+	if s.flights[k] != nil || e.renewing || !e.useless(now, s.maxStale) {
+		return
+	}
+	s.remove(e)
+	if e.delegator != nil && !s.keepsLogins(k.container) {
+		s.giveUpLogins(k.container)
 	}
 }
 

@@ -53,6 +53,9 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 		fetched.Wipe()
 		fetched.Fields = e.current.Fields
 	}
+	if changed || e.refused != nil || e.silence != nil {
+		s.change()
+	}
 	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
 	e.failures, e.refused, e.silence = 0, nil, nil
 	s.plan(e)
@@ -92,6 +95,7 @@ func (s *store) makeRoom(bytes int, needs *entry) bool {
 // where the provider decided, and soon where nobody did. A login that cannot be
 // replaced may yet be renewed.
 func (s *store) refuse(e *entry, err error) {
+	s.change()
 	now, delay := s.now(), e.every
 	if errors.Is(err, providers.ErrUnavailable) {
 		e.failures++

@@ -55,6 +55,7 @@ type store struct {
 	number  int                                       // of the last of them
 	fetches sync.WaitGroup
 	closed  bool // nothing is read any more
+	changed bool // what running containers may be given may be something else by now
 
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
@@ -146,6 +147,7 @@ func (s *store) hold(container string, holdings []holding) {
 	}
 	s.leave(container, func(k key) bool { return !needed[k] })
 	s.touch(container)
+	s.change()
 }
 
 // holdOne adds one holder; the most eager of a container's wants counts.
@@ -186,6 +188,21 @@ func (s *store) leave(container string, which func(key) bool) {
 			e.idle = s.now()
 		}
 	}
+}
+
+// change has the loop look whether running containers are up to date. The
+// caller has locked s.mu.
+func (s *store) change() {
+	s.changed = true
+	s.wakeUp()
+}
+
+func (s *store) takeChanged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.changed
+	s.changed = false
+	return changed
 }
 
 // wakeUp never blocks: one token says it all.
@@ -233,11 +250,13 @@ func (e *entry) lives(now time.Time) bool {
 // hangsOn is when the lease ends because of what it hangs on; zero: no end is
 // known.
 func (e *entry) hangsOn() time.Time {
-	leaser, leases := e.provider.(providers.Leaser)
-	if !leases || e.current.Lease.ID == "" {
+	if e.current.Lease.ID == "" {
 		return time.Time{}
 	}
-	return leaser.Bound(e.current.Lease)
+	if leaser, leases := e.provider.(providers.Leaser); leases {
+		return leaser.Bound(e.current.Lease)
+	}
+	return time.Time{}
 }
 
 func (e *entry) held(stale error) held {

@@ -14,10 +14,17 @@ import (
 )
 
 // updateAll swaps the trees whose secrets changed. It reads nothing, so no
-// provider can hold it up.
+// provider can hold it up. It looks when there is a reason to, and now and then.
 func (b *Broker) updateAll(ctx context.Context) {
+	if now := b.Now(); b.store.takeChanged() || b.unfinished || !now.Before(b.looked.Add(housekeeping)) {
+		b.looked, b.unfinished = now, false
+	} else {
+		return
+	}
 	for _, s := range b.outdated() {
-		switch err := b.update(s); {
+		err := b.update(s)
+		b.unfinished = b.unfinished || err != nil
+		switch {
 		case errors.Is(err, errPending): // it will be read
 		case errors.Is(err, errUnprepared):
 			if b.beginTakeUp(s) {

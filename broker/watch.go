@@ -62,6 +62,7 @@ func (b *Broker) markStarted(s *served) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.started = true
+	b.store.changeNow() // something may have changed since its gate
 }
 
 func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inject.Event) {
@@ -151,7 +152,7 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 	}
 	if b.adopt(facts, wants) {
 		b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
-		b.store.wakeUp()
+		b.store.changeNow()
 	}
 }
 
