@@ -1,13 +1,14 @@
 // Package broker decides, resolves, keeps and delivers.
 //
-// A gate calls Deliver for a container that waits to start (deliver.go and
-// weigh.go: the way of one secret, top down). What was delivered is then kept:
-// the store holds each secret once (store.go), reads it (flight.go), and reads
-// it again at its interval or renews its lease (keep.go); what has changed is
-// swapped into running containers (refresh.go), which are then made to take
-// notice as they asked (react.go). The watch on the engine says when containers
+// A gate calls Deliver for a container that waits to start (deliver.go, weigh.go
+// and form.go: the way of one secret, top down). What was delivered is then
+// kept: the store holds each secret once (store.go), reads it (flight.go,
+// land.go), and reads it again at its interval or renews its lease (keep.go);
+// what has changed is swapped into running containers (refresh.go, update.go and
+// offer.go), which are then made to take notice as they asked (react.go). The watch on the engine says when containers
 // start, end and go away, and whether one runs that passed no gate (watch.go);
-// what was leased for one that is no more is revoked (revoke.go).
+// what was leased for one that is no more is revoked (revoke.go), by the next
+// agent if need be (heritage.go).
 //
 // The broker knows providers, trees and the engine only by their interfaces.
 package broker
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/workload"
@@ -46,8 +48,8 @@ type Engine interface {
 	rotation.Engine
 }
 
-// Options is what a Broker is made of. All fields but Rates,
-// CheckVersions, Moved and Wall are required.
+// Options is what a Broker is made of. All fields but Rates, CheckVersions,
+// Memos, Moved and Wall are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
@@ -60,9 +62,12 @@ type Options struct {
 	// CheckVersions are the providers that are asked which version of a held
 	// secret is current before its value is read again, by name.
 	CheckVersions map[string]bool
-	Policy        *policy.Policy
-	Audit         *audit.Log
-	Log           *slog.Logger
+	// Memos keeps what the next agent must know of containers; nil: nothing does,
+	// and leases that are a container's own outlive the agent until they end.
+	Memos  *memo.Dir
+	Policy *policy.Policy
+	Audit  *audit.Log
+	Log    *slog.Logger
 
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
@@ -77,15 +82,21 @@ type Options struct {
 type Broker struct {
 	Options
 	store *store
-	debts chan struct{}  // wakes who applies strategies
-	tasks sync.WaitGroup // containers that are being taken up
+	debts map[workload.StrategyKind]chan struct{} // wakes who applies strategies
+	tasks sync.WaitGroup                          // containers that are being taken up
+
+	looked     time.Time // when updateAll last looked at the containers
+	unfinished bool      // it could not bring all of them up to date
 
 	mu      sync.Mutex
+	taking  int                // how many containers are being taken up
 	served  map[string]*served // by container ID
 	ungated map[string]bool    // containers that were reported
 	// strays are trees without a container that runs or passed a gate of this
 	// agent, by container ID, and when each was first seen.
-	strays map[string]time.Time
+	strays    map[string]time.Time
+	memos     map[string]memo.Memo // what an earlier agent noted, by container ID
+	restarted map[string]time.Time // when a container was last restarted for new secrets, by ID
 }
 
 // served is one container that passed a gate.
@@ -102,15 +113,21 @@ type served struct {
 	pruneAt  time.Time         // when its old generation may go; zero: there is none
 	failing  string            // why its last update failed, so that it is said once
 	owed     bool              // its strategy is still to be applied
-	taking   bool              // it is being taken up
-	takeAt   time.Time         // when to try that again
+	applying bool              // its strategy is being applied
+	// variables tells those that its process began with from others; empty: not
+	// known.
+	variables string
+	waits     bool      // that its next restart is put off was told
+	taking    bool      // it is being taken up
+	takeAt    time.Time // when to try that again
 }
 
 // New returns a broker that has not begun to run.
 func New(options Options) *Broker {
 	b := &Broker{
-		Options: options, debts: make(chan struct{}, 1),
-		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{},
+		Options: options, debts: newDebts(),
+		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string]time.Time{},
+		memos: map[string]memo.Memo{},
 	}
 	b.store = newStore(options, b.tellTrouble)
 	return b
@@ -118,12 +135,16 @@ func New(options Options) *Broker {
 
 // Run watches the engine and keeps what was delivered fresh, until ctx ends.
 func (b *Broker) Run(ctx context.Context) error {
+	defer b.note()
 	defer b.store.close()
 	defer b.tasks.Wait()
+	b.recollect()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
-	group.Go(func() error { return b.react(ctx) })
+	for kind := range b.debts {
+		group.Go(func() error { return b.react(ctx, kind) })
+	}
 	return group.Wait()
 }
 
@@ -146,6 +167,7 @@ func (b *Broker) begin(ctx context.Context, s *served) error {
 	if err := b.Trees.Remove(id); err != nil {
 		return fmt.Errorf("the tree of an earlier run could not be wiped: %w", err)
 	}
+	b.store.disinherit(func(container string) bool { return container == id })
 	b.serve(s)
 	return nil
 }
@@ -171,6 +193,7 @@ func (b *Broker) end(id string, s *served) {
 	delete(b.served, id)
 	delete(b.ungated, id)
 	delete(b.strays, id)
+	delete(b.memos, id)
 	b.store.release(id)
 }
 

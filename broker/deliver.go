@@ -78,7 +78,7 @@ func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (de
 	var source string
 	bundle, editions := bundleOf(items)
 	if err == nil {
-		source, err = b.create(s, owner, bundle.Files, editions)
+		source, err = b.create(s, owner, bundle, editions)
 	}
 	if err != nil {
 		wipe(items, workload.Variable)
@@ -108,16 +108,17 @@ func wipe(items []item, kind workload.Kind) {
 // create makes the container's tree, unless the container was removed or began
 // again meanwhile: then nobody would wipe the tree, or it would replace the one
 // that the new run has mounted.
-func (b *Broker) create(s *served, owner inject.Owner, files []inject.File, editions map[key]int) (source string, err error) {
+func (b *Broker) create(s *served, owner inject.Owner, bundle inject.Bundle, editions map[key]int) (source string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.served[s.facts.ID] != s {
 		return "", errWentAway
 	}
-	if source, err = b.Trees.Create(s.facts.ID, owner, files); err != nil {
+	if source, err = b.Trees.Create(s.facts.ID, owner, bundle.Files); err != nil {
 		return "", fmt.Errorf("its secrets could not be written: %w", err)
 	}
-	s.editions = editions
+	s.editions, s.variables = editions, b.sum(bundle.Variables)
+	b.store.touchNow(s.facts.ID)
 	return source, nil
 }
 

@@ -1,70 +1,15 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"golang.org/x/time/rate"
-
-	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
-
-const (
-	// fetchPatience bounds one read of a provider.
-	fetchPatience = 20 * time.Second
-	// laneWidth is how many requests to one provider are under way at a time.
-	laneWidth = 32
-)
-
-// lane is the way to one provider: so many requests at a time, and so many in
-// a second.
-type lane struct {
-	slots chan struct{}
-	limit *rate.Limiter
-}
-
-// newLane takes the requests a second that the provider may be asked; zero: as
-// many as there are.
-func newLane(perSecond int) *lane {
-	l := &lane{slots: make(chan struct{}, laneWidth), limit: rate.NewLimiter(rate.Inf, 0)}
-	if perSecond > 0 {
-		l.limit = rate.NewLimiter(rate.Limit(perSecond), perSecond)
-	}
-	return l
-}
-
-// enter waits for its turn; the caller calls leave afterwards.
-func (l *lane) enter(ctx context.Context) error {
-	if err := l.takeSlot(ctx); err != nil {
-		return fmt.Errorf("%w: too many requests to it are under way already: %w", providers.ErrUnavailable, err)
-	}
-	if err := l.limit.Wait(ctx); err != nil {
-		l.leave()
-		return fmt.Errorf("%w: the rate that the configuration sets for it is used up: %w", providers.ErrUnavailable, err)
-	}
-	return nil
-}
-
-func (l *lane) takeSlot(ctx context.Context) error {
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	if err := ctx.Err(); err != nil { // both at once: it is too late for a request
-		l.leave()
-		return err
-	}
-	return nil
-}
-
-func (l *lane) leave() { <-l.slots }
 
 // flight is one read of a provider that is under way.
 type flight struct {
@@ -156,9 +101,14 @@ func (s *store) await(ctx context.Context, k key, f *flight) answer {
 
 // launch sends flights off. The caller has locked s.mu.
 func (s *store) launch(ctx context.Context, limit time.Duration, flights []*flight) {
+	if s.closed {
+		s.cancel(flights)
+		return
+	}
 	together := map[providers.Batcher][]*flight{}
 	for _, f := range flights {
-		if batcher, batches := f.provider.(providers.Batcher); batches {
+		checksFirst := f.kept && s.byVersion[f.ref.Provider] // what is not to be read should not be in a batch
+		if batcher, batches := f.provider.(providers.Batcher); batches && !checksFirst {
 			together[batcher] = append(together[batcher], f)
 			continue
 		}
@@ -166,6 +116,15 @@ func (s *store) launch(ctx context.Context, limit time.Duration, flights []*flig
 	}
 	for batcher, group := range together {
 		s.fetches.Go(func() { s.flyTogether(ctx, limit, batcher, group) })
+	}
+}
+
+// cancel ends flights that have not begun.
+func (s *store) cancel(flights []*flight) {
+	for _, f := range flights {
+		delete(s.flights, f.key())
+		f.err = fmt.Errorf("%w: the agent ends: start the container again when it is back", providers.ErrUnavailable)
+		close(f.done)
 	}
 }
 
@@ -224,6 +183,9 @@ func (s *store) confirm(f *flight, asked time.Time) {
 	defer s.mu.Unlock()
 	delete(s.flights, f.key())
 	if e := s.entries[f.key()]; e != nil {
+		if e.refused != nil || e.silence != nil {
+			s.change()
+		}
 		e.read, e.failures, e.refused, e.silence = asked, 0, nil, nil
 		s.plan(e)
 		s.report(e, nil)
@@ -269,99 +231,10 @@ func (s *store) batch(ctx context.Context, batcher providers.Batcher, refs []sec
 	return slices.Repeat([]providers.Answer{{Err: err}}, len(refs))
 }
 
-// land keeps what a flight brought, and tells those who wait for it.
-func (s *store) land(f *flight, fetched secret.Secret, err error, asked time.Time) {
+// close begins no more reads and waits for those that are under way.
+func (s *store) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.flights, f.key())
-	e := s.entries[f.key()]
-	switch {
-	case err == nil && e == nil: // its container went away meanwhile
-		fetched.Wipe()
-		s.giveUp(f.origin, fetched.Lease)
-	case err == nil:
-		err = s.replace(e, fetched, asked)
-	case e != nil:
-		s.refuse(e, err)
-	}
-	if e != nil && f.kept {
-		s.report(e, err)
-	}
-	s.wakeUp() // what is held has a new date
-	f.err = err
-	close(f.done)
+	s.closed = true
+	s.mu.Unlock()
+	s.fetches.Wait()
 }
-
-// replace keeps what was read.
-func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error {
-	if grown := s.size + size(fetched) - size(e.current); grown > maxHeld && !s.makeRoom(grown-maxHeld) {
-		fetched.Wipe()
-		return fmt.Errorf("%w: the agent holds %d MiB of secrets for its containers already, which is the limit",
-			providers.ErrUnavailable, maxHeld>>20)
-	}
-	e.retire(fetched.Lease, s.now())
-	changed := e.edition == 0 || !e.current.Equal(fetched)
-	if changed {
-		s.size += size(fetched) - size(e.current)
-		s.bury(e.current)
-		e.edition++
-	} else {
-		fetched.Wipe()
-		fetched.Fields = e.current.Fields
-	}
-	e.current, e.read, e.granted = fetched, asked, fetched.Lease.TTL
-	e.failures, e.refused, e.silence = 0, nil, nil
-	s.plan(e)
-	return nil
-}
-
-// retire keeps the lease of the value that is replaced, for revocation with
-// its container: until it ends, the container may still use what it was for.
-func (e *entry) retire(by secret.Lease, now time.Time) {
-	e.retired = slices.DeleteFunc(e.retired, func(l secret.Lease) bool { return !l.Ends().IsZero() && !l.Ends().After(now) })
-	if old := e.current.Lease; old.ID != "" && old.ID != by.ID {
-		e.retired = append(e.retired, old)
-	}
-}
-
-// makeRoom drops secrets that nobody holds, oldest first, and reports whether
-// that frees so many bytes.
-func (s *store) makeRoom(bytes int) bool {
-	for bytes > 0 {
-		var oldest *entry
-		for k, e := range s.entries {
-			if len(e.holders) == 0 && s.flights[k] == nil && (oldest == nil || e.read.Before(oldest.read)) {
-				oldest = e
-			}
-		}
-		if oldest == nil {
-			return false
-		}
-		bytes -= size(oldest.current)
-		s.remove(oldest)
-	}
-	return true
-}
-
-// refuse notes that a read failed, and when to try again: at the next interval
-// where the provider decided, and soon where nobody did. A login that cannot be
-// replaced may yet be renewed.
-func (s *store) refuse(e *entry, err error) {
-	now, delay := s.now(), e.every
-	if errors.Is(err, providers.ErrUnavailable) {
-		e.failures++
-		e.silence = cmp.Or(e.silence, err) // the first says how it began, and is told of once
-		delay = s.pause(e.failures)
-	} else {
-		e.refused, e.refusal = err, now
-	}
-	switch {
-	case !e.issued || e.edition == 0:
-		e.next = now.Add(delay)
-	case e.step == lease.Replace:
-		s.retry(e, lease.Replace, delay)
-	}
-}
-
-// close waits for the reads that are under way.
-func (s *store) close() { s.fetches.Wait() }

@@ -391,3 +391,26 @@ func TestRefusedSecretServesNoStart(t *testing.T) {
 		h.sees("second", "a", "one")
 	})
 }
+
+// A read that comes too late for its container, when memory is short, takes
+// its own room and no more.
+func TestLateReadWhenMemoryIsShort(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		large := strings.Repeat("x", 1<<20-len(mark))
+		for n := range 67 {
+			h.store.put(fmt.Sprint("shop/s", n), "v", large)
+			h.engine.create(fmt.Sprint("c", n), "quaymaster.secret.a", fmt.Sprint("vault:shop/s", n))
+		}
+		for n := range 64 {
+			h.starts(fmt.Sprint("c", n))
+		}
+		h.reports(inject.Died, "c0")
+		h.store.slow(time.Second)
+		go h.deliver(t.Context(), arrival("c64"))
+		h.sleep(time.Second / 2)
+		h.reports(inject.Died, "c64")
+		h.sleep(time.Second)
+		h.starts("c65") // in the place of one of those two
+		h.refused("c66", "holds 64 MiB of secrets")
+	})
+}

@@ -10,20 +10,43 @@ import (
 	"github.com/quaymaster/quaymaster/providers"
 )
 
-// graveFor is how long a value that was replaced is left as it is before it is
-// overwritten: longer than any gate waits, for a delivery may be writing it at
-// this moment.
-const graveFor = 11 * time.Minute
-
-// grave is a value that was replaced, and when.
+// grave is a value that nobody is handed any more, and which deliveries may
+// still be reading: those up to this number.
 type grave struct {
-	secret secret.Secret
-	since  time.Time
+	secret  secret.Secret
+	readers int
 }
 
-func (s *store) bury(replaced secret.Secret) {
-	if len(replaced.Fields) > 0 {
-		s.graves = append(s.graves, grave{replaced, s.now()})
+// reading says that values are handed out and read until the caller calls done.
+func (s *store) reading() (done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.number++
+	number := s.number
+	s.readers[number] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.readers, number)
+		s.wipeGraves()
+	}
+}
+
+// bury overwrites a value as soon as nobody reads it. The caller has locked s.mu.
+func (s *store) bury(gone secret.Secret) {
+	s.graves = append(s.graves, grave{gone, s.number})
+	s.wipeGraves()
+}
+
+func (s *store) wipeGraves() {
+	for len(s.graves) > 0 {
+		for number := range s.readers {
+			if number <= s.graves[0].readers {
+				return
+			}
+		}
+		s.graves[0].secret.Wipe()
+		s.graves = s.graves[1:]
 	}
 }
 
@@ -34,9 +57,9 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	s.wipe(now)
 	for k, e := range s.entries {
-		if len(e.holders) == 0 || s.flights[k] != nil || e.renewing {
+		if len(e.holders) == 0 {
+			s.wipe(k, e, now)
 			continue
 		}
 		if bound := e.hangsOn(); !bound.Equal(e.bound) {
@@ -45,9 +68,8 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 		switch {
 		case e.next.IsZero():
 		case e.next.After(now):
-			if next.IsZero() || e.next.Before(next) {
-				next = e.next
-			}
+			next = earlier(next, e.next)
+		case s.flights[k] != nil, e.renewing: // it is under way
 		case e.step == lease.Renew:
 			s.beginRenewal(ctx, e)
 		default:
@@ -77,20 +99,15 @@ func (s *store) age(missed time.Duration) {
 	}
 }
 
-// wipe overwrites what was replaced long ago, and what nobody holds and no
-// start can use any more.
-func (s *store) wipe(now time.Time) {
-	for len(s.graves) > 0 && now.Sub(s.graves[0].since) >= graveFor {
-		s.graves[0].secret.Wipe()
-		s.graves = s.graves[1:]
+// wipe forgets a secret that nobody holds when no start can use it any more,
+// and the login that it was read under when nothing else was.
+func (s *store) wipe(k key, e *entry, now time.Time) {
+	if s.flights[k] != nil || e.renewing || !e.useless(now, s.maxStale) {
+		return
 	}
-	for k, e := range s.entries {
-		if len(e.holders) == 0 && s.flights[k] == nil && !e.renewing && e.useless(now, s.maxStale) {
-			s.remove(e)
-			if e.delegator != nil && !s.keepsLogins(k.container) {
-				s.giveUpLogins(k.container)
-			}
-		}
+	s.remove(e)
+	if e.delegator != nil && !s.keepsLogins(k.container) {
+		s.giveUpLogins(k.container)
 	}
 }
 
@@ -131,9 +148,16 @@ func (s *store) nextRead(e *entry, now time.Time) time.Time {
 	}
 	at := from.Add(lease.RefreshAfter(e.every, s.jitter()))
 	if ends := e.current.Lease.Ends(); e.current.Lease.ID == "" && !ends.IsZero() && ends.Before(at) {
-		return ends.Add(time.Second)
+		return later(ends.Add(time.Second), from.Add(lease.Floor))
 	}
 	return at
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // terms are those of an entry's lease.
@@ -164,9 +188,26 @@ func (s *store) beginRenewal(ctx context.Context, e *entry) {
 		e.renewing = false
 		if s.entries[e.key()] == e && e.current.Lease.ID == old.ID { // else a start has got a new one
 			s.renewed(e, renewed, err)
+		} else if err == nil {
+			s.prolong(e, renewed)
 		}
 		s.wakeUp()
 	})
+}
+
+// prolong notes the new end of a lease that was replaced, or given up, while it
+// was renewed: what is thought to have ended is not revoked.
+func (s *store) prolong(e *entry, renewed secret.Lease) {
+	for i := range e.retired {
+		if e.retired[i].ID == renewed.ID {
+			e.retired[i] = renewed
+		}
+	}
+	for _, l := range s.loose {
+		if l.lease.ID == renewed.ID {
+			l.ends = renewed.Ends()
+		}
+	}
 }
 
 // renewed plans what follows from a renewal. One that the provider refused is
@@ -205,28 +246,4 @@ func (s *store) report(e *entry, err error) {
 		e.troubled = troubled
 		s.tell(e.ref, err)
 	}
-}
-
-// offer is what a container that runs with these editions may be given of a
-// secret.
-func (s *store) offer(k key, has map[key]int) answer {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.entries[k]
-	if e == nil {
-		return answer{err: errPending} // its container has ended
-	}
-	return e.offer(has[k] > 0, s.now(), s.maxStale)
-}
-
-// editions returns the edition of each of the keys that a container which runs
-// with these editions may be given now.
-func (s *store) editions(keys []key, has map[key]int) map[key]int {
-	now := map[key]int{}
-	for _, k := range keys {
-		if answer := s.offer(k, has); answer.err == nil {
-			now[k] = answer.held.edition
-		}
-	}
-	return now
 }

@@ -18,16 +18,17 @@ import (
 type lender struct {
 	ttl, maxTTL time.Duration
 
-	mu        sync.Mutex
-	made      int
-	leases    map[string]*loan
-	renewed   int
-	token     string               // what logins are made under now
-	past      map[string]time.Time // tokens that were replaced, and when each ends
-	moved     chan struct{}        // tells of a new token
-	fails     error                // every request
-	makesNone error                // every request for a new login
-	slow      time.Duration
+	mu          sync.Mutex
+	made        int
+	leases      map[string]*loan
+	renewed     int
+	token       string               // what logins are made under now
+	past        map[string]time.Time // tokens that were replaced, and when each ends
+	moved       chan struct{}        // tells of a new token
+	fails       error                // every request
+	makesNone   error                // every request for a new login
+	slow        time.Duration
+	slowRenewal time.Duration
 }
 
 type loan struct {
@@ -83,6 +84,7 @@ func (l *lender) Issues(_ context.Context, ref secret.Ref) (bool, error) {
 
 // Renew implements providers.Leaser.
 func (l *lender) Renew(_ context.Context, lease secret.Lease) (secret.Lease, error) {
+	time.Sleep(l.slowRenewal)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	loan := l.leases[lease.ID]

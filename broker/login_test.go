@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 	"time"
@@ -80,4 +81,32 @@ func TestLoginOfARefusedStartEnds(t *testing.T) {
 			t.Errorf("ended the logins of %v", got)
 		}
 	}, func(o *broker.Options) { o.Providers["deleg"] = asking{o.Providers["deleg"].(*delegator)} })
+}
+
+// A container is removed while one of its secrets is still awaited: the others,
+// which it alone may have, are overwritten, but not before its start is over.
+func TestValuesAreNotWipedUnderADelivery(t *testing.T) {
+	onDelegator(t, func(t *testing.T, h *host, d *delegator) {
+		d.put("shop/db", "password", "one")
+		h.store.slow(time.Second)
+		h.engine.create("db", "quaymaster.secret.a", "deleg:shop/db", "quaymaster.secret.b", "vault:shop/none")
+		go h.deliver(t.Context(), arrival("db"))
+		h.sleep(time.Second / 2)
+		h.reports(inject.Removed, "db")
+		value := d.buffer("shop/db", "password")
+		if string(value) != mark+"one" {
+			t.Errorf("what a delivery reads is %q", value)
+		}
+		h.sleep(time.Second)
+		if !bytes.Equal(value, make([]byte, len(value))) {
+			t.Error("what belonged to a container that was removed is still in memory")
+		}
+	}, func(o *broker.Options) {
+		own, _ := secret.ParsePattern("deleg:**")
+		open, _ := secret.ParsePattern("vault:**")
+		o.Policy = policy.New([]policy.Grant{
+			{Name: "own", Workloads: map[string]string{"label.app": "shop"}, Secrets: []secret.Pattern{own}, Login: policy.Login{Role: "shop"}},
+			{Name: "open", Workloads: map[string]string{"label.app": "shop"}, Secrets: []secret.Pattern{open}},
+		})
+	})
 }

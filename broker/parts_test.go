@@ -127,7 +127,8 @@ type engine struct {
 	stopped    []string
 	signals    []string // "<id> <signal>"
 	restarts   []string
-	unwilling  error  // what Stop is answered with
+	unwilling  error  // what Stop, Signal and Restart are answered with
+	restarting func() // called by Restart, when set
 	deaf       error  // what every question is answered with
 	learning   func() // called by Facts, when set
 	listed     func() // called by Running, when set
@@ -187,6 +188,13 @@ func (e *engine) onFacts(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.learning = f
+}
+
+// onRestart has f called while a container restarts.
+func (e *engine) onRestart(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.restarting = f
 }
 
 func (e *engine) stops() []string {
@@ -266,6 +274,12 @@ func (e *engine) Restart(_ context.Context, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.restarts = append(e.restarts, id)
+	restarting := e.restarting
+	e.mu.Unlock()
+	if restarting != nil {
+		restarting()
+	}
+	e.mu.Lock()
 	return e.unwilling
 }
 

@@ -10,48 +10,65 @@ import (
 	"github.com/quaymaster/quaymaster/broker/workload"
 )
 
-// strategyPatience bounds one attempt to apply a strategy. A restart waits as
-// long as the container takes to stop.
-const strategyPatience = 5 * time.Minute
+const (
+	// strategyPatience bounds one attempt to apply a strategy. A restart waits as
+	// long as the container takes to stop.
+	strategyPatience = 5 * time.Minute
+	// restartPause is the least time between two restarts of one container: a
+	// secret that is another one at each read would restart it for ever.
+	restartPause = 5 * time.Minute
+)
+
+// newDebts has one channel for each strategy that takes something to apply:
+// signals take no time, and must not wait for containers that restart.
+func newDebts() map[workload.StrategyKind]chan struct{} {
+	return map[workload.StrategyKind]chan struct{}{
+		workload.StrategySignal: make(chan struct{}, 1), workload.StrategyRestart: make(chan struct{}, 1),
+	}
+}
 
 // owe notes that a container's strategy is to be applied. The caller has
 // locked b.mu.
 func (b *Broker) owe(s *served) {
 	s.owed = true
+	b.store.touchNow(s.facts.ID)
 	select {
-	case b.debts <- struct{}{}:
+	case b.debts[s.wants.OnRotate.Kind] <- struct{}{}:
 	default: // it is known that there is something
 	}
 }
 
-// react applies strategies, beside the loop that keeps secrets fresh: a
-// container may take its time. A strategy that failed is tried again.
-func (b *Broker) react(ctx context.Context) error {
+// react applies the strategies of one kind, beside the loop that keeps secrets
+// fresh: a container may take its time. A strategy that failed is tried again.
+func (b *Broker) react(ctx context.Context, kind workload.StrategyKind) error {
 	failures := 0
+	var next time.Time // when there is something to do; zero: not known
 	for {
 		var again <-chan time.Time
-		if failures > 0 {
-			again = time.After(b.store.pause(failures))
+		if !next.IsZero() {
+			again = time.After(next.Sub(b.Now()))
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-b.debts:
+		case <-b.debts[kind]:
 		case <-again:
 		}
-		if b.settleDebts(ctx) {
+		due, later := b.owed(kind)
+		if next = later; b.settleDebts(ctx, due) {
 			failures = 0
-		} else {
-			failures++
+			continue
 		}
+		failures++
+		next = earlier(next, b.Now().Add(b.store.pause(failures)))
 	}
 }
 
 // settleDebts applies what is owed, one container after the other, and reports
-// whether nothing is left. Signals go first: they take no time.
-func (b *Broker) settleDebts(ctx context.Context) (settled bool) {
+// whether nothing failed.
+func (b *Broker) settleDebts(ctx context.Context, due []*served) (settled bool) {
 	settled = true
-	for _, s := range b.owed() {
+	for _, s := range due {
 		if ctx.Err() != nil {
 			return true
 		}
@@ -64,19 +81,34 @@ func (b *Broker) settleDebts(ctx context.Context) (settled bool) {
 	return settled
 }
 
-// owed returns the running containers whose strategy is to be applied.
-func (b *Broker) owed() (out []*served) {
+// owed returns the running containers whose strategy is to be applied now, and
+// when that of the next of the others is (zero: there is none).
+func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, s := range b.served {
-		if s.owed && s.started {
-			out = append(out, s)
+	for id, s := range b.served {
+		if !s.owed || !s.started || s.wants.OnRotate.Kind != kind {
+			continue
 		}
+		if at := b.restarted[id].Add(restartPause); kind == workload.StrategyRestart && at.After(b.Now()) {
+			next = earlier(next, at)
+			b.tellWaits(s, at)
+			continue
+		}
+		due = append(due, s)
 	}
-	slices.SortFunc(out, func(one, two *served) int {
-		return strings.Compare(string(two.wants.OnRotate.Kind)+one.facts.ID, string(one.wants.OnRotate.Kind)+two.facts.ID)
-	})
-	return out
+	slices.SortFunc(due, func(one, two *served) int { return strings.Compare(one.facts.ID, two.facts.ID) })
+	return due, next
+}
+
+// tellWaits tells, once for each run, of a restart that is put off. The caller
+// has locked b.mu.
+func (b *Broker) tellWaits(s *served, until time.Time) {
+	if !s.waits {
+		s.waits = true
+		b.Log.Warn("a container that was just restarted for new secrets has new ones again: its next restart waits. "+
+			"A secret that is another one at each read does not go with on-rotate restart", "container", s.facts.Name, "until", until)
+	}
 }
 
 // applyStrategy applies one container's strategy, unless its run has ended. A
@@ -90,20 +122,38 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	err := rotation.Apply(ctx, b.Engine, s.facts.ID, s.wants.OnRotate)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if err != nil && b.served[s.facts.ID] == s {
+	s.applying = false
+	b.store.touchNow(s.facts.ID)
+	switch runs := b.served[s.facts.ID] == s; {
+	case err != nil && runs:
 		s.owed = true
+		delete(b.restarted, s.facts.ID) // it was not
 		return err
-	}
-	if s.wants.OnRotate.Kind == workload.StrategySignal || err == nil {
+	case err != nil && s.wants.OnRotate.Kind == workload.StrategyRestart:
+		b.Log.Error("a container was stopped for its new secrets and may not have started again", "container", s.facts.Name, "id", s.facts.ID,
+			"error", err, "remedy", "docker start "+s.facts.Name)
+	case err == nil:
 		b.Log.Info("container told of its new secrets", "container", s.facts.Name, "id", s.facts.ID, "strategy", s.wants.OnRotate.Kind)
 	}
 	return nil
 }
 
+// takeDebt reports whether a container's strategy is still to be applied, and
+// notes that it is being applied.
 func (b *Broker) takeDebt(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	owed := s.owed && b.served[s.facts.ID] == s
-	s.owed = false
+	s.owed, s.applying = false, owed
+	if owed && s.wants.OnRotate.Kind == workload.StrategyRestart {
+		b.restarted[s.facts.ID] = b.Now()
+	}
 	return owed
+}
+
+// forgetRestart is for a container that is no more.
+func (b *Broker) forgetRestart(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.restarted, id)
 }

@@ -2,10 +2,12 @@ package broker_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/inject"
 )
 
@@ -93,5 +95,87 @@ func TestStrategyThatFails(t *testing.T) {
 		if again, _ := h.engine.told(); len(again) != len(signals) {
 			t.Errorf("told again after it succeeded: %v", again)
 		}
+	})
+}
+
+// A secret that is another one at each read does not restart its container at
+// each read.
+func TestRestartsAreFarBetween(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/code", "v", "0")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/code", "quaymaster.on-rotate", "restart")
+		h.engine.onRestart(func() { // the container ends and comes up again, as fast as can be
+			h.engine.report(inject.Died, "db", time.Now())
+			h.passes("db")
+			h.engine.report(inject.Started, "db", time.Now())
+		})
+		h.starts("db")
+		for n := range 60 * 60 {
+			h.store.put("shop/code", "v", fmt.Sprint(n))
+			h.sleep(time.Second)
+		}
+		if _, restarts := h.engine.told(); len(restarts) < 10 || len(restarts) > 13 {
+			t.Errorf("%d restarts in an hour", len(restarts))
+		} else {
+			h.wasLogged("its next restart waits", len(restarts)) // once in each run
+		}
+	}, func(o *broker.Options) { o.Refresh = time.Second })
+}
+
+// A signal does not wait for a container that takes its time to restart.
+func TestSignalsDoNotWaitForRestarts(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.store.put("shop/api", "key", "1")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db", "quaymaster.on-rotate", "restart")
+		h.engine.create("api", "quaymaster.secret.a", "vault:shop/api", "quaymaster.on-rotate", "signal:HUP")
+		h.starts("db")
+		h.starts("api")
+		h.engine.onRestart(func() { time.Sleep(3 * refresh) })
+		h.store.put("shop/db", "password", "two")
+		h.sleep(refresh)
+		h.store.put("shop/api", "key", "2")
+		h.sleep(refresh)
+		h.wasTold([]string{"api HUP"}, []string{"db"})
+	})
+}
+
+// A container that its restart left stopped is told of, with what to do, and
+// is not restarted again: nobody knows whether somebody else stopped it.
+func TestRestartThatLeavesAContainerStopped(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db", "quaymaster.on-rotate", "restart")
+		h.starts("db")
+		h.engine.onRestart(func() { h.engine.report(inject.Died, "db", time.Now()) })
+		h.engine.setUnwilling(errors.New("no space left on device"))
+		h.store.put("shop/db", "password", "two")
+		h.sleep(3 * refresh)
+		h.wasTold(nil, []string{"db"})
+		h.wasLogged("docker start shop-db", 1)
+	})
+}
+
+// A field that changes is no reason to restart who has another one of the same
+// secret for a variable.
+func TestRestartForAnotherField(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one", "user", "shop")
+		h.engine.create("db", "quaymaster.env.USER", "vault:shop/db#user", "quaymaster.on-rotate", "restart")
+		h.starts("db")
+		h.store.put("shop/db", "password", "two", "user", "shop")
+		h.sleep(refresh)
+		h.wasTold(nil, nil)
+	})
+}
+
+// A variable that comes into being is a change too.
+func TestRestartForAVariableThatAppears(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.engine.create("db", "quaymaster.env.USER", "vault:shop/db", "quaymaster.optional.USER", "true", "quaymaster.on-rotate", "restart")
+		h.starts("db")
+		h.store.put("shop/db", "user", "shop")
+		h.sleep(refresh)
+		h.wasTold(nil, []string{"db"})
 	})
 }

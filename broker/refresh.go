@@ -2,18 +2,12 @@ package broker
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"slices"
 	"time"
 
-	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/lease"
-	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
-	"github.com/quaymaster/quaymaster/inject"
 )
 
 const (
@@ -45,6 +39,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		b.updateAll(ctx)
 		b.sweep(ctx)
 		next = earlier(next, b.tidyUp(ctx))
+		b.note()
 		wait := housekeeping
 		if until := next.Sub(b.Now()); !next.IsZero() && until < wait {
 			wait = max(until, 0)
@@ -90,186 +85,6 @@ func (b *Broker) tellTrouble(ref secret.Ref, err error) {
 		return
 	}
 	b.Log.Info("a held secret can be read again", "ref", ref.String())
-}
-
-// updateAll swaps the trees whose secrets changed. It reads nothing, so no
-// provider can hold it up.
-func (b *Broker) updateAll(ctx context.Context) {
-	for _, s := range b.outdated() {
-		switch err := b.update(s); {
-		case errors.Is(err, errPending): // it will be read
-		case errors.Is(err, errUnprepared):
-			if b.beginTakeUp(s) {
-				b.tasks.Go(func() { b.takeUp(ctx, s) })
-			}
-		default:
-			b.noteUpdate(s, err)
-		}
-	}
-}
-
-// errUnprepared says that it is not known where a secret of a container is read.
-var errUnprepared = errors.New("it is not held for the container yet")
-
-func (b *Broker) beginTakeUp(s *served) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	begins := !s.taking && !b.Now().Before(s.takeAt)
-	s.taking = s.taking || begins
-	return begins
-}
-
-// takeUp has the store keep what a running container needs that passed the gate
-// of an earlier agent, or whose template names other refs than before.
-func (b *Broker) takeUp(ctx context.Context, s *served) {
-	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
-	defer cancel()
-	items, err := b.prepare(ctx, s)
-	if errors.Is(ctx.Err(), context.Canceled) {
-		return // the agent ends
-	}
-	refused := oneLine(problems(items))
-	if err == nil && refused != nil {
-		err = b.refuseUpdate(s, items, refused)
-	}
-	b.mu.Lock()
-	s.taking, s.takeAt = false, b.Now().Add(b.store.pause(1))
-	b.mu.Unlock()
-	if err != nil {
-		b.noteUpdate(s, err)
-	}
-	b.store.wakeUp()
-}
-
-// noteUpdate tells, once, of an update that failed.
-func (b *Broker) noteUpdate(s *served, err error) {
-	if errors.Is(err, errWentAway) {
-		return
-	}
-	before := b.failing(s)
-	b.setFailing(s, err)
-	if now := b.failing(s); now != "" && now != before {
-		b.Log.Warn("a container could not be given its new secrets and keeps what it has", "container", s.facts.Name, "error", err)
-	}
-}
-
-// refuseUpdate records why a container's update is refused, when that begins.
-func (b *Broker) refuseUpdate(s *served, items []item, refused error) error {
-	if refused.Error() != b.failing(s) {
-		if err := b.record(s, audit.Rotated, items, true); err != nil {
-			return err
-		}
-	}
-	return refused
-}
-
-func (b *Broker) failing(s *served) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return s.failing
-}
-
-func (b *Broker) setFailing(s *served, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s.failing = ""
-	if err != nil {
-		s.failing = err.Error()
-	}
-}
-
-// outdated returns the running containers whose trees are not known to hold
-// the editions that the store holds, and drops old generations that no reader
-// needs any more.
-func (b *Broker) outdated() (out []*served) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for id, s := range b.served {
-		if !s.pruneAt.IsZero() && !s.pruneAt.After(b.Now()) {
-			s.pruneAt = time.Time{}
-			if err := b.Trees.Prune(id); err != nil {
-				b.Log.Error("an old generation could not be removed", "container", s.facts.Name, "error", err)
-			}
-		}
-		if s.started && !s.taking && (s.editions == nil || !maps.Equal(s.editions, b.store.editions(s.keys, s.editions))) {
-			out = append(out, s)
-		}
-	}
-	return out
-}
-
-// update writes a new generation for one running container, if it would be
-// another one than that which the container has.
-func (b *Broker) update(s *served) error {
-	items, err := b.weighAgain(s)
-	defer wipe(items, workload.File)
-	defer wipe(items, workload.Variable)
-	if refused := oneLine(problems(items)); err == nil && refused != nil {
-		err = b.refuseUpdate(s, items, refused)
-	}
-	if err != nil {
-		return err
-	}
-	bundle, editions := bundleOf(items)
-	change, err := b.compare(s, items, bundle.Files)
-	if err == nil && change.Files {
-		err = b.settle(s, audit.Rotated, items)
-	}
-	if err != nil {
-		return err
-	}
-	return b.swap(s, bundle.Files, editions, change)
-}
-
-// compare says what an update would change.
-func (b *Broker) compare(s *served, items []item, files []inject.File) (change rotation.Change, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
-		return change, errWentAway
-	}
-	same, err := b.Trees.Holds(s.facts.ID, files)
-	if err != nil {
-		return change, fmt.Errorf("what it has could not be read: %w", err)
-	}
-	return rotation.Change{Files: !same, Variables: variablesChanged(items, s.editions)}, nil
-}
-
-// swap makes the update, unless the container has ended or begun again.
-func (b *Broker) swap(s *served, files []inject.File, editions map[key]int, change rotation.Change) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
-		return errWentAway
-	}
-	if change.Files {
-		if _, err := b.Trees.Swap(s.facts.ID, files); err != nil {
-			return fmt.Errorf("its secrets could not be written: %w", err)
-		}
-		s.pruneAt = b.Now().Add(pruneAfter)
-		b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(files))
-	}
-	s.editions = editions
-	if rotation.Calls(s.wants.OnRotate, change) {
-		b.owe(s)
-	}
-	return nil
-}
-
-// variablesChanged reports whether a variable would be another one now. What
-// an adopted container began with is not known.
-func variablesChanged(items []item, before map[key]int) bool {
-	for _, i := range items {
-		if before == nil || i.want.Kind != workload.Variable {
-			continue
-		}
-		for _, n := range i.needs {
-			if n.held.edition != before[n.origin.key()] {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // sweep wipes what was made for containers that passed a gate and then never

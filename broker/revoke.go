@@ -13,6 +13,8 @@ import (
 // looseEnd is a lease or a login that nobody needs any more.
 type looseEnd struct {
 	what     string // for people
+	of       origin // of a lease
+	lease    secret.Lease
 	lane     *lane
 	revoke   func(ctx context.Context) error
 	ends     time.Time // by itself; zero: not known
@@ -28,7 +30,7 @@ func (s *store) giveUp(o origin, leases ...secret.Lease) {
 			continue
 		}
 		s.loose = append(s.loose, &looseEnd{
-			what: "lease of " + o.ref.String(), lane: s.lanes[o.ref.Provider], ends: l.Ends(), next: s.now(),
+			what: "lease of " + o.ref.String(), of: o, lease: l, lane: s.lanes[o.ref.Provider], ends: l.Ends(), next: s.now(),
 			revoke: func(ctx context.Context) error { return leaser.Revoke(ctx, l) },
 		})
 	}
@@ -73,7 +75,7 @@ func (s *store) drop(container string) {
 		s.remove(e)
 	}
 	s.giveUpLogins(container)
-	s.wakeUp()
+	s.touch(container)
 }
 
 // keepsLogins reports whether a login of the container is of use to a secret
@@ -96,7 +98,7 @@ func (s *store) remove(e *entry) {
 
 func (s *store) forget(e *entry) {
 	s.size -= size(e.current)
-	e.current.Wipe()
+	s.bury(e.current)
 	delete(s.entries, e.key())
 }
 
@@ -120,6 +122,13 @@ func (s *store) looseEnds() (due []*looseEnd, next time.Time) {
 	}
 	s.loose = later
 	return due, next
+}
+
+// revoked has a container noted anew of which something was to be revoked.
+func (s *store) revoked(l *looseEnd) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touch(l.of.container)
 }
 
 // again puts a revocation that nobody answered off.
@@ -150,6 +159,7 @@ func (b *Broker) revoke(ctx context.Context, l *looseEnd) {
 		defer l.lane.leave()
 		err = l.revoke(ctx)
 	}
+	defer b.store.revoked(l)
 	switch {
 	case err == nil:
 		b.Log.Info("revoked, because its container is no more", "what", l.what)

@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"cmp"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -51,7 +49,13 @@ type store struct {
 	graves  []grave
 	loose   []*looseEnd
 	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
+	former  map[string][]former                       // leases that containers had from an earlier agent
+	touched map[string]bool                           // containers of which there is something to be noted
+	readers map[int]bool                              // deliveries that read values now, by number
+	number  int                                       // of the last of them
 	fetches sync.WaitGroup
+	closed  bool // nothing is read any more
+	changed bool // what running containers may be given may be something else by now
 
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
@@ -73,6 +77,12 @@ type origin struct {
 }
 
 func (o origin) key() key { return key{ref: o.ref.String(), container: o.container} }
+
+// former is a lease that an earlier agent had for a container.
+type former struct {
+	origin
+	lease secret.Lease
+}
 
 // entry is one held secret.
 type entry struct {
@@ -97,9 +107,6 @@ type entry struct {
 	idle     time.Time // when its last holder left
 }
 
-// errPending says that a secret is still to be read.
-var errPending = errors.New("it is being read")
-
 // held is what the store hands out.
 type held struct {
 	secret  secret.Secret
@@ -119,6 +126,7 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 		maxStale: o.MaxStale, now: o.Now, jitter: o.Jitter, lanes: map[string]*lane{}, tell: tell,
 		byVersion: o.CheckVersions,
 		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
+		readers: map[int]bool{}, former: map[string][]former{}, touched: map[string]bool{},
 		wake: make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
@@ -138,6 +146,8 @@ func (s *store) hold(container string, holdings []holding) {
 		s.holdOne(container, h)
 	}
 	s.leave(container, func(k key) bool { return !needed[k] })
+	s.touch(container)
+	s.change()
 }
 
 // holdOne adds one holder; the most eager of a container's wants counts.
@@ -167,6 +177,8 @@ func (s *store) release(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leave(container, func(key) bool { return true })
+	s.giveUpFormer(container)
+	s.touch(container)
 }
 
 func (s *store) leave(container string, which func(key) bool) {
@@ -176,6 +188,21 @@ func (s *store) leave(container string, which func(key) bool) {
 			e.idle = s.now()
 		}
 	}
+}
+
+// change has the loop look whether running containers are up to date. The
+// caller has locked s.mu.
+func (s *store) change() {
+	s.changed = true
+	s.wakeUp()
+}
+
+func (s *store) takeChanged() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	changed := s.changed
+	s.changed = false
+	return changed
 }
 
 // wakeUp never blocks: one token says it all.
@@ -211,28 +238,6 @@ func (e *entry) serves(now time.Time, maxStale time.Duration) bool {
 	return e.issued || now.Sub(e.read) < maxStale
 }
 
-// offer is what a running container may be given of a secret that is held for
-// it. What it has of it already is not too old for it: its other secrets must
-// not wait for a provider that is away or says no. What it has not is as for a
-// start.
-func (e *entry) offer(has bool, now time.Time, maxStale time.Duration) answer {
-	switch {
-	case e.edition == 0 && e.refused == nil && e.silence == nil:
-		return answer{err: errPending}
-	case e.edition == 0:
-		return answer{err: cmp.Or(e.refused, e.silence)}
-	case has:
-		return answer{held: e.held(cmp.Or(e.refused, e.silence))}
-	case e.refused != nil:
-		return answer{err: e.refused}
-	case e.silence == nil && !e.young(now):
-		return answer{err: errPending}
-	case e.silence != nil && !e.serves(now, maxStale):
-		return answer{err: e.silence}
-	}
-	return answer{held: e.held(e.silence)}
-}
-
 // lives reports whether the lease of the secret, if it has one, has not ended.
 func (e *entry) lives(now time.Time) bool {
 	ends := e.current.Lease.Ends()
@@ -245,11 +250,13 @@ func (e *entry) lives(now time.Time) bool {
 // hangsOn is when the lease ends because of what it hangs on; zero: no end is
 // known.
 func (e *entry) hangsOn() time.Time {
-	leaser, leases := e.provider.(providers.Leaser)
-	if !leases || e.current.Lease.ID == "" {
+	if e.current.Lease.ID == "" {
 		return time.Time{}
 	}
-	return leaser.Bound(e.current.Lease)
+	if leaser, leases := e.provider.(providers.Leaser); leases {
+		return leaser.Bound(e.current.Lease)
+	}
+	return time.Time{}
 }
 
 func (e *entry) held(stale error) held {

@@ -1,12 +1,15 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -110,4 +113,52 @@ func TestOptionalSecretThatOthersStillHold(t *testing.T) {
 		h.sleep(refresh)
 		h.sees("second", "a", "one", "b", "1")
 	})
+}
+
+// An agent that comes after another takes up what runs side by side, but not
+// all at once.
+func TestAdoptionIsNoStorm(t *testing.T) {
+	slow := &crowded{store: newStore()}
+	onHost(t, func(t *testing.T, h *host) {
+		slow.put("shop/db", "password", "one")
+		const containers = 100
+		for i := range containers {
+			h.engine.create(fmt.Sprint("c", i), "quaymaster.secret.a", "crowded:shop/db")
+			h.starts(fmt.Sprint("c", i))
+		}
+		h.stop()
+		slow.put("shop/db", "password", "two")
+		slow.most = 0
+		h.boot()
+		h.sleep(time.Minute)
+		h.sees("c99", "a", "two")
+		if slow.most < 8 || slow.most > 32 {
+			t.Errorf("%d questions at a time", slow.most)
+		}
+	}, func(o *broker.Options) {
+		o.Providers["crowded"] = slow
+		o.Policy = shopMayRead(t, "crowded:shop/**")
+	})
+}
+
+// crowded counts how many ask at a time what a ref is.
+type crowded struct {
+	*store
+	mu        sync.Mutex
+	now, most int
+}
+
+// Issues implements providers.Issuer.
+func (c *crowded) Issues(context.Context, secret.Ref) (bool, error) {
+	c.count(1)
+	defer c.count(-1)
+	time.Sleep(time.Second)
+	return false, nil
+}
+
+func (c *crowded) count(by int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now += by
+	c.most = max(c.most, c.now)
 }

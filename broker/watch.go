@@ -36,6 +36,7 @@ func (b *Broker) watch(ctx context.Context) error {
 			case inject.Removed:
 				b.end(event.Container, b.get(event.Container))
 				b.store.drop(event.Container)
+				b.forgetRestart(event.Container)
 			}
 		})
 	})
@@ -61,6 +62,7 @@ func (b *Broker) markStarted(s *served) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.started = true
+	b.store.changeNow() // something may have changed since its gate
 }
 
 func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inject.Event) {
@@ -117,6 +119,7 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 			b.end(id, s)
 		}
 	}
+	b.store.disinherit(func(id string) bool { return !alive[id] && !slices.Contains(trees, id) })
 	return nil
 }
 
@@ -149,7 +152,7 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 	}
 	if b.adopt(facts, wants) {
 		b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
-		b.store.wakeUp()
+		b.store.changeNow()
 	}
 }
 
@@ -162,7 +165,13 @@ func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
 		return false
 	}
 	now := b.Now()
-	b.serve(&served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter)})
+	noted := b.memos[facts.ID]
+	facts.User = noted.User
+	s := &served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter), variables: noted.Variables}
+	b.serve(s)
+	if noted.Owed {
+		b.owe(s)
+	}
 	return true
 }
 

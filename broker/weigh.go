@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -14,7 +13,6 @@ import (
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
-	"github.com/quaymaster/quaymaster/inject/render"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -57,6 +55,7 @@ func (b *Broker) weigh(ctx context.Context, s *served) ([]item, error) {
 	if err != nil || len(problems(items)) > 0 {
 		return items, err
 	}
+	defer b.store.reading()()
 	b.fetch(ctx, items)
 	b.render(s, items)
 	return items, nil
@@ -83,6 +82,7 @@ func (b *Broker) weighAgain(s *served) ([]item, error) {
 	if len(problems(items)) > 0 {
 		return items, nil
 	}
+	defer b.store.reading()()
 	if err := b.recall(s, items); err != nil {
 		return items, err
 	}
@@ -241,71 +241,6 @@ func (b *Broker) recall(s *served, items []item) error {
 			}
 			need.held, need.err = answer.held, answer.err
 		}
-	}
-	return nil
-}
-
-// render gives each item that can be had the form that was asked for.
-func (b *Broker) render(s *served, items []item) {
-	for n := range items {
-		if !items[n].failed() {
-			items[n].err = b.renderOne(s, &items[n])
-		}
-	}
-}
-
-// renderOne gives one item its form. What it lacks for that may be optional,
-// like what its provider does not have.
-func (b *Broker) renderOne(s *served, i *item) error {
-	err := b.form(s, i)
-	if errors.Is(err, render.ErrField) {
-		return fmt.Errorf("%w: %w", providers.ErrNotFound, err)
-	}
-	return err
-}
-
-func (b *Broker) form(s *served, i *item) (err error) {
-	in := render.Input{Secret: i.needs[0].held.secret, Lookup: i.lookup}
-	if i.want.Password != nil {
-		if in.Password, err = i.lookup(*i.want.Password); err != nil {
-			return err
-		}
-	}
-	if i.want.Kind == workload.Variable {
-		if i.variable, err = b.Renderer.Variable(i.want, in); err != nil {
-			return err
-		}
-		return fitsVariable(i.want.Name, i.variable)
-	}
-	i.files, err = b.Renderer.Files(i.want, s.wants.Mode, in)
-	return err
-}
-
-// lookup is the value of one of the refs that the item needs.
-func (i *item) lookup(ref secret.Ref) (secret.Value, error) {
-	for _, n := range i.needs {
-		if n.ref.String() == ref.String() {
-			return selected(n.held.secret, ref.Field)
-		}
-	}
-	return secret.Value{}, fmt.Errorf("%w: %s is not among the refs that were decided on", providers.ErrInvalid, ref)
-}
-
-func selected(s secret.Secret, field string) (secret.Value, error) {
-	value, err := s.Select(field)
-	if err != nil {
-		return value, fmt.Errorf("%w: %w", providers.ErrNotFound, err)
-	}
-	return value, nil
-}
-
-func fitsVariable(name string, value secret.Value) error {
-	if len(name)+1+value.Len() > maxVariable {
-		return fmt.Errorf("the value has %d bytes, too many for an environment variable: use the label %ssecret.<name>",
-			value.Len(), workload.Prefix)
-	}
-	if bytes.IndexByte(value.Reveal(), 0) >= 0 { // only the verdict leaves
-		return fmt.Errorf("the value contains a zero byte, which no environment variable can: use the label %ssecret.<name>", workload.Prefix)
 	}
 	return nil
 }

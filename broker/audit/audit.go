@@ -82,6 +82,14 @@ type Record struct {
 // stands for no value.
 type MAC struct{ sum, key string }
 
+// String is equal for equal values under one key; empty for the zero MAC.
+func (m MAC) String() string {
+	if m == (MAC{}) {
+		return ""
+	}
+	return m.key + ":" + m.sum
+}
+
 // line is the form of a Record in the file. Readers rely on its names.
 type line struct {
 	Time          time.Time `json:"time"` // RFC 3339 with nanoseconds, in UTC

@@ -42,6 +42,7 @@ var layers = map[string]int{
 	"inject/*":            2,
 	"broker/policy":       2,
 	"broker/rotation":     2,
+	"broker/memo":         2,
 	"broker":              3,
 	"broker/api":          4,
 	"cmd/*":               5,
