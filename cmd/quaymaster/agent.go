@@ -20,6 +20,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/inject/docker"
 	"github.com/quaymaster/quaymaster/inject/memfs"
@@ -64,6 +65,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	defer memory.close()
 	records, err := audit.Open(c.Audit.File, memory.auditKey, time.Now)
 	if err != nil {
 		return err
@@ -84,7 +86,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	b := broker.New(broker.Options{
-		Engine: engine, Trees: memory.trees, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
+		Engine: engine, Trees: memory.trees, Memos: memory.memos, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
 		Moved:    stores.moved,
 		Renderer: renderer, Policy: policy.New(grants(c)), Audit: records, Log: log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
@@ -133,8 +135,11 @@ func undumpable() error {
 // memory is the agent's memory filesystem.
 type memory struct {
 	trees    *memfs.FS
+	memos    *memo.Dir
 	auditKey []byte
 }
+
+func (m memory) close() error { return errors.Join(m.trees.Close(), m.memos.Close()) }
 
 // openMemory mounts the filesystem, or finds it as an earlier agent left it.
 func openMemory(c config.Config) (memory, error) {
@@ -151,7 +156,14 @@ func openMemory(c config.Config) (memory, error) {
 		return memory{}, fmt.Errorf("make the directory of the trees: %w", err)
 	}
 	trees, err := memfs.Open(below)
-	return memory{trees: trees, auditKey: key}, err
+	if err != nil {
+		return memory{}, err
+	}
+	memos, err := memo.Open(filepath.Join(root, "memos"))
+	if err != nil {
+		return memory{}, errors.Join(err, trees.Close())
+	}
+	return memory{trees: trees, memos: memos, auditKey: key}, nil
 }
 
 func memoryRoot(c config.Config) string { return filepath.Join(c.Paths.Run, "memory") }
