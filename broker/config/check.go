@@ -24,6 +24,7 @@ func (l *loader) check() {
 	l.checkIdentity()
 	if _, given := l.places["vault"]; given {
 		l.checkVault("vault", c.Vault)
+		l.checkRate("vault.rate", c.Vault.Rate)
 	} else if len(c.Providers) == 0 && !l.refusedWithin("providers") {
 		l.fault("vault", "is missing, and no providers are configured, so there is nowhere to read a secret from; %s", smallest)
 	}
@@ -114,7 +115,7 @@ func (l *loader) refusedWithin(key string) bool {
 func (l *loader) checkPlaces() {
 	c := &l.config
 	for _, p := range []struct{ key, path string }{
-		{"paths.run", c.Paths.Run}, {"paths.state", c.Paths.State}, {"audit.file", c.Audit.File},
+		{"paths.run", c.Paths.Run}, {"paths.state", c.Paths.State}, {"paths.templates", c.Paths.Templates}, {"audit.file", c.Audit.File},
 	} {
 		if err := checkPath(p.path); err != nil {
 			l.fault(p.key, "%v", err)

@@ -46,6 +46,9 @@ func (l *loader) checkGrantLogin(key string, grant Grant) {
 	if grant.Vault.Role == "" && len(grant.Vault.Policies) == 0 {
 		l.fault(key, "says nothing: give a role, a list of policies, or both")
 	}
+	if l.config.IsStatic() && grant.Vault.Role != "" {
+		l.fault(key+".role", "%q: a static identity is one login and cannot be another role: leave it out, and give policies", grant.Vault.Role)
+	}
 	vaults := l.config.Vaults()
 	if !slices.ContainsFunc(grant.Secrets, func(p secret.Pattern) bool { _, isVault := vaults[p.Provider()]; return isVault }) {
 		l.fault(key, "is for secrets that a Vault keeps, and this grant names none")

@@ -141,15 +141,19 @@ func (l *loader) checkProvider(key, name string, p Provider) {
 		l.checkTypeKeys(key, p.Type)
 		l.checkByType(key, p)
 	}
-	if p.Rate < 0 {
-		l.fault(key+".rate", "%d: write how many requests a second the provider may be asked", p.Rate)
-	}
+	l.checkRate(key+".rate", p.Rate)
 	_, err := secret.ParsePattern(name + ":**")
 	switch {
 	case name == BuiltinVault:
 		l.fault(key, "%q is the provider that the vault block configures: choose another name", name)
 	case err != nil:
 		l.fault(key, "%q is not a name for a provider: use lower-case letters, digits and dashes, starting with a letter", name)
+	}
+}
+
+func (l *loader) checkRate(key string, rate int) {
+	if _, given := l.places[key]; given && rate < 1 && !l.refused[key] {
+		l.fault(key, "%d: write how many requests a second the provider may be asked, at least 1", rate)
 	}
 }
 
