@@ -52,6 +52,11 @@ lint: ## gofmt, go vet, staticcheck
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
 	go test -race $(PACKAGES)
 
+# The simulated years are many when nothing watches for races, and two under -race.
+.PHONY: test-years
+test-years: ## sixteen years of a token's life, in synthetic time (a minute); make test calls it
+	go test -run TestAYear ./auth/vaultlogin
+
 # The Vault server is built first and beside the unit tests: cold it takes as
 # long as everything else together.
 .PHONY: test
@@ -59,7 +64,7 @@ test: setup ## everything: lint, unit tests, and the whole way on a real engine 
 	@mkdir -p out
 	@setsid test/vaultd/build.sh >out/vault.path 2>out/vault.log & building=$$!; \
 	trap 'kill -- -$$building 2>/dev/null || true' EXIT; \
-	$(MAKE) --no-print-directory lint test-short; \
+	$(MAKE) --no-print-directory lint test-short test-years; \
 	while kill -0 $$building 2>/dev/null; do echo "waiting for the Vault server to be built: $$(tail -n 1 out/vault.log)"; sleep 20; done; \
 	wait $$building || { cat out/vault.log; exit 1; }
 	@$(MAKE) --no-print-directory test-integration

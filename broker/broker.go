@@ -48,14 +48,17 @@ type Engine interface {
 	rotation.Engine
 }
 
-// Options is what a Broker is made of. All fields but Rates, CheckVersions
-// and Memos are required.
+// Options is what a Broker is made of. All fields but Rates, CheckVersions,
+// Memos, Moved and Wall are required.
 type Options struct {
 	Engine    Engine
 	Trees     inject.Trees
 	Providers map[string]providers.Provider // by the name that refs use
 	Rates     map[string]int                // requests a second that a provider may be asked, by its name; zero: any
-	Renderer  *render.Renderer
+	// Moved receives when what leases hang on was replaced, so that Leaser.Bound
+	// is to be asked again; nil: that is noticed by and by.
+	Moved    <-chan struct{}
+	Renderer *render.Renderer
 	// CheckVersions are the providers that are asked which version of a held
 	// secret is current before its value is read again, by name.
 	CheckVersions map[string]bool
@@ -71,7 +74,8 @@ type Options struct {
 	RequireGate bool          // stop a labelled container that passed no gate
 
 	Now    func() time.Time
-	Jitter func() float64 // in [0, 1)
+	Wall   func() time.Time // the clock on the wall, which goes on while the machine sleeps; nil: Now
+	Jitter func() float64   // in [0, 1)
 }
 
 // Broker implements inject.Deliverer.

@@ -82,6 +82,24 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	return begun, next
 }
 
+// age makes everything older by the time that passed while the machine slept,
+// which the clock of timers did not count, and plans anew: what was leased may
+// have ended meanwhile.
+func (s *store) age(missed time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		e.read = e.read.Add(-missed)
+		if issued := &e.current.Lease.IssuedAt; !issued.IsZero() {
+			*issued = issued.Add(-missed)
+		}
+		if len(e.holders) > 0 && e.failures == 0 && !e.renewing {
+			s.plan(e)
+		}
+	}
+	s.change()
+}
+
 // wipe forgets a secret that nobody holds when no start can use it any more,
 // and the login that it was read under when nothing else was.
 func (s *store) wipe(k key, e *entry, now time.Time) {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,7 +18,7 @@ func onLender(t *testing.T, test func(t *testing.T, h *host, l *lender)) {
 	t.Helper()
 	l := newLender(time.Hour, 4*time.Hour)
 	onHost(t, func(t *testing.T, h *host) { test(t, h, l) }, func(o *broker.Options) {
-		o.Providers["db"] = l
+		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "vault:shop/**", "db:**")
 	})
 }
@@ -149,6 +150,21 @@ func TestLeasesMoveToTheNewToken(t *testing.T) {
 	})
 }
 
+// A token that is replaced shortly before its end leaves little time, and none
+// is lost.
+func TestLeasesMoveInSeconds(t *testing.T) {
+	onLender(t, func(t *testing.T, h *host, l *lender) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		h.sleep(5*time.Minute + time.Second) // just after housekeeping
+		l.relogin(2 * time.Second)
+		for range 20 {
+			h.sleep(time.Second)
+			h.works(l, "db")
+		}
+	})
+}
+
 // A container that is removed leaves no login behind, not even one that was
 // replaced and lives on, and not while its provider was away.
 func TestRemovedContainersLeaveNoLogins(t *testing.T) {
@@ -229,7 +245,7 @@ func TestShortLeaseIsRenewedFromTheStart(t *testing.T) {
 			t.Errorf("%d logins", l.made)
 		}
 	}, func(o *broker.Options) {
-		o.Providers["db"] = l
+		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "db:**")
 	})
 }
@@ -253,5 +269,37 @@ func TestLeaseThatIsRenewedAfterItWasReplaced(t *testing.T) {
 		if got := l.alive(); len(got) != 0 {
 			t.Errorf("logins %v", got)
 		}
+	})
+}
+
+// A machine that slept finds its leases older than its timers do: what has
+// ended is had anew at once, and what lives is renewed in its own time.
+func TestLeasesAfterASleep(t *testing.T) {
+	var slept atomic.Int64
+	l := newLender(time.Hour, 4*time.Hour)
+	onHost(t, func(t *testing.T, h *host) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		h.sleep(10 * time.Minute)
+		slept.Store(int64(3 * time.Hour))
+		l.set(func() { l.leases["lease-1"].revoked = true }) // it has ended in its sleep
+		h.sleep(time.Minute)
+		h.works(l, "db")
+		if l.made != 2 || l.renewed != 0 {
+			t.Errorf("%d logins and %d renewals", l.made, l.renewed)
+		}
+		slept.Add(int64(30 * time.Minute))
+		h.sleep(time.Minute)
+		for range 30 {
+			h.sleep(time.Minute)
+			h.works(l, "db")
+		}
+		if l.made != 2 || l.renewed == 0 {
+			t.Errorf("%d logins and %d renewals", l.made, l.renewed)
+		}
+	}, func(o *broker.Options) {
+		o.Providers["db"], o.Moved = l, l.begin()
+		o.Policy = shopMayRead(t, "db:**")
+		o.Wall = func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
 	})
 }

@@ -24,6 +24,7 @@ type lender struct {
 	renewed     int
 	token       string               // what logins are made under now
 	past        map[string]time.Time // tokens that were replaced, and when each ends
+	moved       chan struct{}        // tells of a new token
 	fails       error                // every request
 	makesNone   error                // every request for a new login
 	slow        time.Duration
@@ -37,6 +38,15 @@ type loan struct {
 
 func newLender(ttl, maxTTL time.Duration) *lender {
 	return &lender{ttl: ttl, maxTTL: maxTTL, leases: map[string]*loan{}, token: "token-1", past: map[string]time.Time{}}
+}
+
+// begin returns the channel that tells of new tokens. It belongs to the bubble
+// of synthetic time in which it is made.
+func (l *lender) begin() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved = make(chan struct{}, 1)
+	return l.moved
 }
 
 func (l *lender) set(f func()) {
@@ -125,6 +135,10 @@ func (l *lender) relogin(left time.Duration) {
 		}
 	}
 	l.token = fmt.Sprint("token-", len(l.past)+1)
+	select {
+	case l.moved <- struct{}{}:
+	default:
+	}
 }
 
 // alive returns the numbers of the logins that work now.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/quaymaster/quaymaster/broker/lease"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 )
@@ -28,7 +29,11 @@ const (
 // keepFresh keeps the store's secrets fresh and swaps the trees of those
 // containers whose secrets changed.
 func (b *Broker) keepFresh(ctx context.Context) error {
+	awake := lease.Awake{Now: b.Now, Wall: b.Wall}
 	for {
+		if missed := awake.Missed(); missed > 0 {
+			b.store.age(missed)
+		}
 		reads, next := b.store.keep(ctx)
 		gather(ctx, reads)
 		b.updateAll(ctx)
@@ -43,6 +48,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-b.store.wake:
+		case <-b.Moved:
 		case <-time.After(wait):
 		}
 	}

@@ -19,6 +19,7 @@ have gcc || need+=(gcc)
 if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
 if [ "$for_what" = test ]; then
 	[ -e /usr/include/stdio.h ] || need+=(libc6-dev) # the race detector is linked with cgo
+	have mmdebstrap || need+=(mmdebstrap)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
@@ -40,4 +41,7 @@ clusters=/etc/postgresql-common/createcluster.d
 "${root[@]}" mkdir -p "$clusters"
 echo 'create_main_cluster = off' | "${root[@]}" tee "$clusters/quaymaster-tests.conf" >/dev/null
 trap '"${root[@]}" rm -f "$clusters/quaymaster-tests.conf"' EXIT
+# Its Java registers manual pages, and cannot be installed where slim images
+# leave out the place for them.
+"${root[@]}" mkdir -p /usr/share/man/man1
 "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null

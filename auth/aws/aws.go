@@ -125,7 +125,7 @@ func (a *Attestor) signedRequest(ctx context.Context, audience string) (auth.Evi
 			return auth.Evidence{}, fmt.Errorf("%w: %w", err, auth.ErrNoIdentity)
 		}
 	}
-	login, err := signedLogin(ctx, to, host.keys, audience, host.clock.correct(a.now()))
+	login, err := signedLogin(ctx, to, host.keys, audience, host.clock.Correct(a.now()))
 	if err != nil {
 		return auth.Evidence{}, err
 	}

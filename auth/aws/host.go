@@ -43,8 +43,7 @@ func (hostKeys) Retrieve(ctx context.Context) (sdk.Credentials, error) {
 	}
 	keys, now := found.keys, time.Now()
 	if keys.CanExpire {
-		left := keys.Expires.Sub(found.clock.correct(now))
-		keys.Expires = now.Add(min(left, maxHeld))
+		keys.Expires = now.Add(min(found.clock.Left(keys.Expires, now), maxHeld))
 	}
 	return keys, nil
 }

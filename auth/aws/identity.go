@@ -9,6 +9,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/internal/imds"
 )
 
 // identity is who this machine is, and the keys of its role.
@@ -16,7 +17,7 @@ type identity struct {
 	who    string          // for people
 	region string          // of the instance; of a task only where its partition has no global STS
 	keys   sdk.Credentials // Expires is in AWS's time
-	clock  skew
+	clock  imds.Clock
 }
 
 // identify finds the machine's role: the task's, where ECS set its variables,
@@ -36,9 +37,9 @@ func identify(ctx context.Context, now func() time.Time) (identity, error) {
 	if err != nil {
 		return identity{}, err
 	}
-	if ends := found.keys.Expires; found.keys.CanExpire && !found.clock.correct(now()).Before(ends) {
-		return identity{}, fmt.Errorf("%s was given keys of its role that ended at %s: AWS has not renewed them yet, "+
-			"or this machine's clock is wrong: %w", found.who, ends.UTC().Format(time.RFC3339), auth.ErrUnavailable)
+	if ends := found.keys.Expires; found.keys.CanExpire && found.clock.Left(ends, now()) <= 0 {
+		return identity{}, fmt.Errorf("%s was given keys of its role that ended at %s: AWS has not renewed them yet%s: %w",
+			found.who, ends.UTC().Format(time.RFC3339), found.clock.Doubt(), auth.ErrUnavailable)
 	}
 	return found, nil
 }
@@ -70,7 +71,7 @@ func instanceIdentity(ctx context.Context, now func() time.Time) (identity, erro
 // runs on the same clock as this one; so the time comes from the instance's
 // metadata service, where it can be reached, and meanwhile.
 func taskIdentity(ctx context.Context, from *endpoint, now func() time.Time) (identity, error) {
-	measured := make(chan skew, 1)
+	measured := make(chan imds.Clock, 1)
 	go func() { measured <- measureClock(ctx, now) }()
 	keys, role, err := from.keys(ctx)
 	found := identity{who: role.describe(), keys: keys, clock: <-measured}
@@ -83,4 +84,15 @@ func taskIdentity(ctx context.Context, from *endpoint, now func() time.Time) (id
 		}
 	}
 	return found, nil
+}
+
+// measureClock asks the metadata service for nothing but its time, if it is
+// there to tell it: every answer does, even a refusal.
+func measureClock(ctx context.Context, now func() time.Time) imds.Clock {
+	service, err := newMetadata(now)
+	if err != nil {
+		return imds.Clock{}
+	}
+	service.read(ctx, "placement/region") // whatever comes
+	return service.last.clock
 }

@@ -48,7 +48,7 @@ type lastAnswer struct {
 	url    *url.URL
 	status int // zero: no answer
 	err    error
-	clock  skew
+	clock  imds.Clock
 }
 
 // Do implements the SDK's HTTPClient.
@@ -57,7 +57,7 @@ func (l *lastAnswer) Do(request *http.Request) (*http.Response, error) {
 	l.url, l.status, l.err = request.URL, 0, err
 	if err == nil {
 		l.status = response.StatusCode
-		l.clock.note(response.Header, l.now())
+		l.clock.Note(response.Header, l.now())
 	}
 	return response, err
 }

@@ -12,6 +12,10 @@
 // service from being used at Vault, and this one from being used elsewhere.
 //
 // Azure's own services take the same kind of token, made for them.
+//
+// When a token ends is judged by Azure's time, as the metadata service's answers
+// tell it, and not by this host's clock, which may be wrong: that changes no
+// login, and Evidence.Remark says it.
 package azure
 
 import (
@@ -83,7 +87,7 @@ func New(o Options) (*Attestor, error) {
 func (a *Attestor) Attest(ctx context.Context, audience string) (auth.Evidence, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
-	service := newMetadata(a.endpoint)
+	service := a.newMetadata()
 	host, err := service.instance(limited)
 	if err != nil {
 		return auth.Evidence{}, err
@@ -99,7 +103,7 @@ func (a *Attestor) Attest(ctx context.Context, audience string) (auth.Evidence, 
 	login["jwt"] = identity.token
 	return auth.Evidence{
 		Method: "azure", Login: login,
-		Principal: fmt.Sprintf("managed identity %s on %s", identity.principalID, host),
+		Principal: fmt.Sprintf("managed identity %s on %s", identity.principalID, host), Remark: service.clock.String(),
 	}, nil
 }
 

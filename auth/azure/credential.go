@@ -26,10 +26,10 @@ const (
 // clients take. It implements azcore.TokenCredential.
 //
 // Its tokens come from the instance metadata service, as an Attestor's do, and
-// from nowhere else. They are held until shortly before their end; those who
-// want the same token at the same time share one request; and everybody waits
-// only as long as their own context says, which Microsoft's credential does
-// not promise.
+// from nowhere else. They are held until shortly before their end, by the time
+// that passes here and not by the time of day; those who want the same token at
+// the same time share one request; and everybody waits only as long as their own
+// context says, which Microsoft's credential does not promise.
 type Credential struct {
 	host   *Attestor
 	tokens shared[identity] // by scope
@@ -102,7 +102,7 @@ func (c *Credential) atHand(scope string, refused bool) (held identity, good boo
 func (c *Credential) replace(ctx context.Context, scope string, refused bool) (identity, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
-	found, err := c.host.identify(limited, newMetadata(c.host.endpoint), scope)
+	found, err := c.host.identify(limited, c.host.newMetadata(), scope)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -131,7 +131,7 @@ func (c *Credential) KeyVaults(ctx context.Context) (string, error) {
 		}
 		limited, cancel := context.WithTimeout(ctx, attestTimeout)
 		defer cancel()
-		machine, err := newMetadata(c.host.endpoint).instance(limited)
+		machine, err := c.host.newMetadata().instance(limited)
 		if err != nil {
 			return "", err
 		}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/quaymaster/quaymaster/auth"
@@ -23,11 +24,13 @@ import (
 type metadata struct {
 	client   *http.Client
 	endpoint *url.URL
+	now      func() time.Time
 	last     lastAnswer
+	clock    imds.Clock
 }
 
-func newMetadata(endpoint *url.URL) *metadata {
-	return &metadata{client: imds.NewClient(), endpoint: endpoint}
+func (a *Attestor) newMetadata() *metadata {
+	return &metadata{client: imds.NewClient(), endpoint: a.endpoint, now: a.now}
 }
 
 // lastAnswer remembers how the last request went, because the library's error
@@ -58,6 +61,7 @@ func (m *metadata) Do(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	m.last.status = response.StatusCode
+	m.clock.Note(response.Header, m.now())
 	if response.StatusCode != http.StatusOK {
 		return m.last.read(response)
 	}

@@ -178,7 +178,7 @@ func TestRealVault(t *testing.T) {
 		"flexible scale set, role bound to the deploying identity": {w.flexible, "deploy", ""},
 	}
 	for name, c := range cases {
-		if t.Run(name, func(t *testing.T) { w.logsIn(t, on(t, c.on, c.clientID), c.role) }) {
+		if t.Run(name, func(t *testing.T) { w.logsIn(t, on(t, c.on, c.clientID), c.role, "") }) {
 			passed++
 		}
 	}
@@ -188,8 +188,33 @@ func TestRealVault(t *testing.T) {
 	t.Logf("azure auth method of a real Vault: %d logins that must pass, %d passed", len(cases), passed)
 }
 
-// source runs a login of the agent's kind until the test ends.
-func (w *world) source(t *testing.T, client *vaultclient.Client, attestor auth.Attestor, mount, role string) *vaultlogin.Source {
+// A host whose clock is wrong logs in all the same and says that it is. When
+// the clock of the metadata service is wrong, Vault refuses and the person reads
+// that the two differ.
+func TestRealVaultClock(t *testing.T) {
+	w := newWorld(t)
+	for ahead, remark := range wrongClocks {
+		t.Run(ahead.String(), func(t *testing.T) {
+			attestor := newAttestor(t, azure.Options{Endpoint: serve(t, w.alone, cloudsim.Options{}), Now: at(ahead)})
+			w.logsIn(t, attestor, "docker-host", remark)
+		})
+	}
+	for skew, want := range map[time.Duration][]string{
+		-48 * time.Hour: {"oidc: token is expired", " (this host's clock is 48h0m0s ahead: set it"},
+		2 * time.Hour:   {"before the nbf (not before) time", " (this host's clock is 2h0m0s behind: set it"},
+	} {
+		w.alone.SetSkew(skew)
+		made, err := on(t, w.alone, "").Attest(t.Context(), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.wantRefusal(t, shown(made), "docker-host", want...)
+	}
+}
+
+// source runs a login of the agent's kind until the test ends, and looks that
+// the log has the remark and no token.
+func (w *world) source(t *testing.T, client *vaultclient.Client, attestor auth.Attestor, mount, role, remark string) *vaultlogin.Source {
 	t.Helper()
 	var log bytes.Buffer
 	source, err := vaultlogin.New(vaultlogin.Options{Client: client, Attestor: attestor, Mount: mount, Role: role,
@@ -210,16 +235,19 @@ func (w *world) source(t *testing.T, client *vaultclient.Client, attestor auth.A
 		if strings.Contains(log.String(), "eyJ") || strings.Contains(log.String(), "hvs.") {
 			t.Errorf("a token in the log:\n%s", &log)
 		}
+		if !strings.Contains(log.String(), remark) || (remark == "" && strings.Contains(log.String(), "remark=")) {
+			t.Errorf("the log does not say %q of the evidence:\n%s", remark, &log)
+		}
 	})
 	return source
 }
 
-func (w *world) logsIn(t *testing.T, attestor auth.Attestor, role string) {
+func (w *world) logsIn(t *testing.T, attestor auth.Attestor, role, remark string) {
 	t.Helper()
 	client := w.client(t)
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
-	token, err := w.source(t, client, attestor, "azure", role).Token(ctx)
+	token, err := w.source(t, client, attestor, "azure", role, remark).Token(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,9 +262,12 @@ type shown auth.Evidence
 
 func (s shown) Attest(context.Context, string) (auth.Evidence, error) { return auth.Evidence(s), nil }
 
-// evidence is what a machine shows. It may be ahead of its time.
+// evidence is what a machine shows. It may be ahead of its time, so nobody
+// tells the machine what time it is.
 func evidence(t *testing.T, on *azuresim.IMDS, audience string) shown {
 	t.Helper()
+	on.SetUndated(true)
+	defer on.SetUndated(false)
 	long := func() time.Time { return time.Now().Add(-365 * 24 * time.Hour) }
 	attestor := newAttestor(t, azure.Options{Endpoint: serve(t, on, cloudsim.Options{}), Now: long})
 	made, err := attestor.Attest(t.Context(), audience)
@@ -360,7 +391,7 @@ func (w *world) wantRefusal(t *testing.T, login shown, role string, want ...stri
 	t.Helper()
 	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
 	defer stop()
-	_, err := w.source(t, w.client(t), login, "azure", role).Token(ctx)
+	_, err := w.source(t, w.client(t), login, "azure", role, login.Remark).Token(ctx)
 	t.Log(err)
 	if !errors.Is(err, auth.ErrRefused) {
 		t.Fatalf("%v is not %v", err, auth.ErrRefused)
@@ -405,7 +436,7 @@ func TestRealVaultCannotAsk(t *testing.T) {
 			}
 			login := evidence(t, w.alone, "")
 			w.cloud.Set(c.prefix, c.fault)
-			source := w.source(t, w.client(t), login, mount, "group")
+			source := w.source(t, w.client(t), login, mount, "group", "")
 			failure := failureOf(t, source)
 			t.Log(failure)
 			if !errors.Is(failure, auth.ErrUnavailable) || !strings.Contains(failure.Error(), c.want) {

@@ -34,8 +34,8 @@ func TestRealVaultInSovereignClouds(t *testing.T) {
 				ResourceGroups: []string{"shop"}, Policies: []string{"shop"}, TTL: time.Hour}); err != nil {
 				t.Fatal(err)
 			}
-			w.logsIn(t, on(t, w.alone, ""), "group")
-			w.logsIn(t, on(t, w.uniform, ""), "group")
+			w.logsIn(t, on(t, w.alone, ""), "group", "")
+			w.logsIn(t, on(t, w.uniform, ""), "group", "")
 			w.wantRefusal(t, evidence(t, w.alone, manager), "group", "(500): ", `expected audience "https://`+resources+`/" got ["`+manager+`"]`)
 			const machine = "/subscriptions/" + subscription + "/resourceGroups/shop/providers/Microsoft.Compute/virtualMachines/web-1"
 			if n := cloud.Count("GET", resources+machine); n != 1 {

@@ -21,7 +21,7 @@ import (
 type identity struct {
 	token       secret.Value
 	principalID string
-	expires     time.Time
+	expires     time.Time // by this host's clock, as clients compare it
 }
 
 // identify asks for a token. Waiting and asking again is left to whoever logs
@@ -48,23 +48,24 @@ func (a *Attestor) identify(ctx context.Context, service *metadata, audience str
 	if err != nil {
 		return identity{}, service.explain(ctx, doing, err)
 	}
-	return a.read(token.Token, service.where())
+	return a.read(token.Token, service)
 }
 
 // read looks into a token for what people want to know and when it ends. It is
 // verified by who takes it.
-func (a *Attestor) read(token, where string) (identity, error) {
+func (a *Attestor) read(token string, service *metadata) (identity, error) {
 	claims, err := claimsOf(token)
 	if err != nil {
 		return identity{}, fmt.Errorf("reading the managed identity's token from %s: something else answers there: what it gives is no token of Entra ID (%w): %w",
-			where, err, auth.ErrNoIdentity)
+			service.where(), err, auth.ErrNoIdentity)
 	}
-	ends := time.Unix(claims.Expires, 0)
-	if !a.now().Before(ends) {
-		return identity{}, fmt.Errorf("the metadata service hands out a token of managed identity %s that ended at %s: Azure has not renewed it yet, "+
-			"or this machine's clock is wrong: %w", claims.PrincipalID, ends.UTC().Format(time.RFC3339), auth.ErrUnavailable)
+	ends, now := time.Unix(claims.Expires, 0), a.now()
+	left := service.clock.Left(ends, now)
+	if left <= 0 {
+		return identity{}, fmt.Errorf("the metadata service hands out a token of managed identity %s that ended at %s: Azure has not renewed it yet%s: %w",
+			claims.PrincipalID, ends.UTC().Format(time.RFC3339), service.clock.Doubt(), auth.ErrUnavailable)
 	}
-	return identity{token: text(token), principalID: claims.PrincipalID, expires: ends}, nil
+	return identity{token: text(token), principalID: claims.PrincipalID, expires: now.Add(left)}, nil
 }
 
 // claims are those of "Access token claims reference" that matter here.

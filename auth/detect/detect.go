@@ -55,7 +55,8 @@ type finding struct {
 // Detect returns the cloud that the machine runs in. A variable that the
 // cloud's own SDK reads (AWS_EC2_METADATA_SERVICE_ENDPOINT, GCE_METADATA_HOST)
 // says where somebody has put that cloud's metadata service, and so which
-// cloud it is. Without any sign of a cloud the error wraps auth.ErrNoIdentity
+// cloud it is; so do those by which ECS gives a task its keys, which is all
+// that a task without a metadata service has. Without any sign of a cloud the error wraps auth.ErrNoIdentity
 // and lists what was tried.
 func Detect(ctx context.Context, o Options) (Cloud, error) {
 	if cloud, named := byEnvironment(o.Getenv); named {
@@ -86,7 +87,10 @@ func Detect(ctx context.Context, o Options) (Cloud, error) {
 }
 
 func byEnvironment(getenv func(string) string) (Cloud, bool) {
-	aws, gcp := getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT") != "", getenv("GCE_METADATA_HOST") != ""
+	gcp, aws := getenv("GCE_METADATA_HOST") != "", false
+	for _, name := range []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		aws = aws || getenv(name) != ""
+	}
 	switch {
 	case aws && !gcp:
 		return AWS, true

@@ -95,7 +95,12 @@ func TestDetectByFirmware(t *testing.T) {
 }
 
 func TestDetectByEnvironment(t *testing.T) {
-	for variable, want := range map[string]detect.Cloud{"AWS_EC2_METADATA_SERVICE_ENDPOINT": detect.AWS, "GCE_METADATA_HOST": detect.GCP} {
+	for variable, want := range map[string]detect.Cloud{
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT":      detect.AWS,
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": detect.AWS,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI":     detect.AWS,
+		"GCE_METADATA_HOST":                      detect.GCP,
+	} {
 		o := elsewhere(t)
 		o.Getenv = func(name string) string {
 			if name == variable {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/internal/imds"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -43,9 +44,9 @@ type AccessOptions struct {
 }
 
 // AccessTokens are the OAuth access tokens of a service account, for Google's
-// APIs. One is held until shortly before its end; those who need the next one
-// at the same time share one request for it. It may be used by several
-// goroutines.
+// APIs. One is held until shortly before its end, by the time that passes here
+// and not by the time of day; those who need the next one at the same time share
+// one request for it. It may be used by several goroutines.
 type AccessTokens struct {
 	impersonate string
 	iam         iam
@@ -147,13 +148,13 @@ func (a *AccessTokens) ask(ctx context.Context, pending *asking) (secret.Value, 
 func (a *AccessTokens) next(ctx context.Context) (access, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
-	asked := a.now()
-	token, left, err := newMetadata().access(limited)
+	server, asked := newMetadata(a.now), a.now()
+	token, left, err := server.access(limited)
 	if err != nil {
 		return access{}, err
 	}
 	if a.impersonate != "" {
-		return a.impersonated(ctx, token)
+		return a.impersonated(ctx, token, server.last.clock)
 	}
 	return until(token, asked.Add(left)), nil
 }
@@ -181,9 +182,10 @@ func (m *metadata) access(ctx context.Context) (secret.Value, time.Duration, err
 
 // impersonated calls projects.serviceAccounts.generateAccessToken of the IAM
 // Credentials API, as its reference (REST, v1) describes it. The token lives an
-// hour, which is what IAM gives when nothing is asked for.
-func (a *AccessTokens) impersonated(ctx context.Context, own secret.Value) (access, error) {
-	doing := "to let this machine act as " + a.impersonate
+// hour, which is what IAM gives when nothing is asked for; its end is in
+// Google's time.
+func (a *AccessTokens) impersonated(ctx context.Context, own secret.Value, clock imds.Clock) (access, error) {
+	asked, doing := a.now(), "to let this machine act as "+a.impersonate
 	code, answer, err := a.iam.call(ctx, doing, a.impersonate+":generateAccessToken", own, map[string]any{"scope": []string{cloudPlatform}})
 	if err != nil {
 		return access{}, err
@@ -195,7 +197,7 @@ func (a *AccessTokens) impersonated(ctx context.Context, own secret.Value) (acce
 	}
 	err = json.Unmarshal(answer, &said)
 	if err == nil && code == http.StatusOK && said.Token != "" && !said.Ends.IsZero() {
-		return until(secret.NewValue([]byte(said.Token)), said.Ends), nil
+		return until(secret.NewValue([]byte(said.Token)), asked.Add(clock.Left(said.Ends, asked))), nil
 	}
 	return access{}, a.iam.refused(doing, code, said.Error, "its answer holds no access token: is that Google's API?",
 		"grant this machine's service account roles/iam.serviceAccountTokenCreator on "+a.impersonate+

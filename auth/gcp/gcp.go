@@ -13,6 +13,10 @@
 // another one. To Google's own APIs, the machine proves itself by AccessTokens:
 // those of its service account, or of another one that this may act as.
 //
+// Times are Google's, as the metadata server's answers tell them, and not this
+// host's, whose clock may be wrong: that changes no login, and Evidence.Remark
+// says it.
+//
 // Access tokens come from the metadata server and from nowhere else: key files
 // in the environment would be static credentials, which no host needs to hold.
 package gcp
@@ -24,6 +28,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/internal/imds"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -93,11 +98,14 @@ func (a *Attestor) Attest(ctx context.Context, audience string) (auth.Evidence, 
 	if err != nil {
 		return auth.Evidence{}, err
 	}
-	return auth.Evidence{Method: "gcp", Principal: host.principal(), Login: map[string]secret.Value{"jwt": jwt}}, nil
+	return auth.Evidence{Method: "gcp", Principal: host.principal(), Login: map[string]secret.Value{"jwt": jwt}, Remark: host.clock.String()}, nil
 }
 
 // identity is what the metadata server says of this machine.
-type identity struct{ account, instance, zone, project string }
+type identity struct {
+	account, instance, zone, project string
+	clock                            imds.Clock
+}
 
 // principal is a line for people.
 func (i identity) principal() string {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	gce "cloud.google.com/go/compute/metadata"
 
@@ -16,15 +17,16 @@ import (
 )
 
 // metadata is Compute Engine's metadata server for the length of one
-// attestation. The library honours GCE_METADATA_HOST.
+// attestation. The library honours GCE_METADATA_HOST, and last has the server's
+// time beside this host's.
 type metadata struct {
 	client *gce.Client
 	last   *singleTry
 }
 
-func newMetadata() *metadata {
+func newMetadata(now func() time.Time) *metadata {
 	plain := imds.NewClient()
-	last := &singleTry{next: plain.Transport}
+	last := &singleTry{next: plain.Transport, now: now}
 	plain.Transport = last
 	plain.Timeout = 0 // ask has it, in a form that the library does not take for a reason to repeat
 	return &metadata{client: gce.NewClient(plain), last: last}
@@ -46,9 +48,11 @@ func (s status) Error() string { return fmt.Sprintf("it answers %d", int(s)) }
 // and takes answers from whoever has the address. Repeating is up to whoever
 // logs in.
 type singleTry struct {
-	next http.RoundTripper
-	host string
-	err  error
+	next  http.RoundTripper
+	now   func() time.Time
+	host  string
+	err   error
+	clock imds.Clock
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -63,6 +67,7 @@ func (t *singleTry) RoundTrip(request *http.Request) (*http.Response, error) {
 	if t.err = err; err != nil {
 		return nil, errNoAnswer
 	}
+	t.clock.Note(response.Header, t.now())
 	return response, nil
 }
 

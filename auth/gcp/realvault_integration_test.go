@@ -61,6 +61,7 @@ type attempt struct {
 	source   func(o *vaultlogin.Options)                     // how the host logs in
 	evidence func(t *testing.T, w *world, jwt string) string // on its way to Vault
 	refused  string                                          // what the person reads; empty: the login passes
+	remark   string                                          // what the log says of the evidence
 }
 
 // run makes the attempt at a role of its own, and returns what came of it.
@@ -92,7 +93,7 @@ func (a attempt) run(t *testing.T, w *world, v *realvault.Vault) (*vaultclient.C
 	if a.evidence != nil {
 		onTheWay = func(jwt string) string { return a.evidence(t, w, jwt) }
 	}
-	return logIn(t, v, &altered{attestor, onTheWay}, a.source)
+	return logIn(t, v, &altered{attestor, onTheWay}, a.source, a.remark)
 }
 
 // altered is an attestor whose evidence is changed on the way.
@@ -110,8 +111,9 @@ func (a *altered) Attest(ctx context.Context, audience string) (auth.Evidence, e
 	return evidence, err
 }
 
-// logIn logs in as the agent does, and looks that no evidence is in its log.
-func logIn(t *testing.T, v *realvault.Vault, attestor auth.Attestor, change func(*vaultlogin.Options)) (*vaultclient.Client, auth.Token, error) {
+// logIn logs in as the agent does, and looks that the log has the remark and no
+// evidence.
+func logIn(t *testing.T, v *realvault.Vault, attestor auth.Attestor, change func(*vaultlogin.Options), remark string) (*vaultclient.Client, auth.Token, error) {
 	t.Helper()
 	client, err := vaultclient.New(vaultclient.Config{Address: v.Address()})
 	if err != nil {
@@ -137,6 +139,9 @@ func logIn(t *testing.T, v *realvault.Vault, attestor auth.Attestor, change func
 	t.Cleanup(client.CloseIdleConnections)
 	if strings.Contains(log.String(), "eyJ") {
 		t.Errorf("a JWT is in the log:\n%s", log.String())
+	}
+	if !strings.Contains(log.String(), remark) || (remark == "" && strings.Contains(log.String(), "remark=")) {
+		t.Errorf("the log does not say %q of the evidence:\n%s", remark, log.String())
 	}
 	return client, token, err
 }
@@ -174,6 +179,14 @@ var passing = map[string]attempt{
 	"iam, any account of a project":  {kind: gcp.IAM, bound: realvault.GCPRole{ServiceAccounts: []string{"*"}, Projects: []string{"shop-prod"}}},
 	"iam, URL audience":              {kind: gcp.IAM, bound: ourAccount, source: audience("https://vault.internal/vault/docker-host")},
 	"gce at a role for iam, an hour": {kind: gcp.GCE, bound: realvault.GCPRole{Type: "iam", ServiceAccounts: []string{hostAccount}, MaxJWTExp: time.Hour}},
+	"gce, host an hour ahead":        {kind: gcp.GCE, bound: ours, host: clock(time.Hour), remark: "this host's clock is 1h0m0s ahead: set it"},
+	"gce, host an hour behind":       {kind: gcp.GCE, bound: ours, host: clock(-time.Hour), remark: "this host's clock is 1h0m0s behind: set it"},
+	"gce, host a day ahead":          {kind: gcp.GCE, bound: ours, host: clock(26 * time.Hour), remark: "this host's clock is 26h0m0s ahead: set it"},
+	"gce, host a day behind":         {kind: gcp.GCE, bound: ours, host: clock(-26 * time.Hour), remark: "this host's clock is 26h0m0s behind: set it"},
+	"iam, host an hour ahead":        {kind: gcp.IAM, bound: ourAccount, host: clock(time.Hour), remark: "this host's clock is 1h0m0s ahead: set it"},
+	"iam, host an hour behind":       {kind: gcp.IAM, bound: ourAccount, host: clock(-time.Hour), remark: "this host's clock is 1h0m0s behind: set it"},
+	"iam, host a day ahead":          {kind: gcp.IAM, bound: ourAccount, host: clock(26 * time.Hour), remark: "this host's clock is 26h0m0s ahead: set it"},
+	"iam, host a day behind":         {kind: gcp.IAM, bound: ourAccount, host: clock(-26 * time.Hour), remark: "this host's clock is 26h0m0s behind: set it"},
 }
 
 const (
@@ -193,9 +206,11 @@ var refused = map[string]attempt{
 	"iam, audience of another role": {kind: gcp.IAM, bound: ourAccount, host: func(o *gcp.Options) { o.Role = "other" }, refused: wrongEnd},
 	"gce, audience without a role":  {kind: gcp.GCE, bound: ours, source: audience("vault.internal"), refused: wrongEnd},
 	"gce, audience not as asked":    {kind: gcp.GCE, bound: ours, before: func(_ *testing.T, w *world) { w.instance.SetAudience("vault/other") }, refused: wrongEnd},
-	"gce, ended": {kind: gcp.GCE, bound: ours, before: skew(-2 * time.Hour), host: clock(-3 * time.Hour),
-		refused: "Vault refuses the request (400): JWT is expired or does not have proper 'exp' claim"},
-	"gce, from the future":        {kind: gcp.GCE, bound: ours, before: skew(2 * time.Hour), refused: "JWT must expire in 60 minutes, expires in 2h59m"},
+	"gce, ended": {kind: gcp.GCE, bound: ours, before: undated(-2 * time.Hour), host: clock(-3 * time.Hour),
+		refused: "Vault refuses the request (400): JWT is expired or does not have proper 'exp' claim (this host is " + principal + ")"},
+	"gce, Google's clock late": {kind: gcp.GCE, bound: ours, before: skew(-2 * time.Hour), remark: "2h0m0s ahead",
+		refused: "JWT is expired or does not have proper 'exp' claim (this host is " + principal + ") (this host's clock is 2h0m0s ahead: set it"},
+	"gce, from the future":        {kind: gcp.GCE, bound: ours, before: skew(2 * time.Hour), remark: "2h0m0s behind", refused: "JWT must expire in 60 minutes, expires in 2h59m"},
 	"gce, another project":        {kind: gcp.GCE, bound: realvault.GCPRole{Projects: []string{"shop-test"}}, refused: `(project "shop-prod") not in bound projects [shop-test]`},
 	"gce, another zone":           {kind: gcp.GCE, bound: realvault.GCPRole{Zones: []string{"europe-west1-c"}}, refused: `instance not in bound zones ["europe-west1-c"]`},
 	"gce, another region":         {kind: gcp.GCE, bound: realvault.GCPRole{Regions: []string{"us-east1"}}, refused: `instance not in bound regions ["us-east1"]`},
@@ -207,8 +222,8 @@ var refused = map[string]attempt{
 	"iam, another project":        {kind: gcp.IAM, bound: realvault.GCPRole{ServiceAccounts: []string{hostAccount}, Projects: []string{"shop-test"}}, refused: `service account "` + hostAccount + `" not in bound projects [shop-test]`},
 	"gce at a role for iam":       {kind: gcp.GCE, bound: realvault.GCPRole{Type: "iam", ServiceAccounts: []string{hostAccount}}, refused: "role requires that service account JWTs expire within 900 seconds"},
 	"iam at a role for gce":       {kind: gcp.IAM, bound: realvault.GCPRole{Type: "gce", Projects: []string{"shop-prod"}}, refused: badKey},
-	"iam, end too far for a role": {kind: gcp.IAM, bound: ourAccount, host: clock(20 * time.Minute), refused: "role requires that service account JWTs expire within 900 seconds"},
-	"iam, end too far for Vault":  {kind: gcp.IAM, bound: ourAccount, host: clock(2 * time.Hour), refused: "JWT must expire in 60 minutes, expires in 2h9m"},
+	"iam, end too far for a role": {kind: gcp.IAM, bound: ourAccount, before: skew(20 * time.Minute), remark: "20m0s behind", refused: "role requires that service account JWTs expire within 900 seconds"},
+	"iam, end too far for Vault":  {kind: gcp.IAM, bound: ourAccount, before: undated(0), host: clock(2 * time.Hour), refused: "JWT must expire in 60 minutes, expires in 2h9m"},
 	"gce, changed claims":         {kind: gcp.GCE, bound: realvault.GCPRole{Projects: []string{"shop-test"}}, evidence: otherProject, refused: "error in cryptographic primitive"},
 	"gce, changed signature":      {kind: gcp.GCE, bound: ours, evidence: otherSignature, refused: "error in cryptographic primitive"},
 	"iam, changed signature":      {kind: gcp.IAM, bound: ourAccount, evidence: otherSignature, refused: "error in cryptographic primitive"},
@@ -299,8 +314,16 @@ func skew(by time.Duration) func(*testing.T, *world) {
 	return func(_ *testing.T, w *world) { w.instance.SetSkew(by) }
 }
 
+// undated tells no time, beside that.
+func undated(by time.Duration) func(*testing.T, *world) {
+	return func(_ *testing.T, w *world) {
+		w.instance.SetSkew(by)
+		w.instance.SetUndated(true)
+	}
+}
+
 func clock(by time.Duration) func(*gcp.Options) {
-	return func(o *gcp.Options) { o.Now = func() time.Time { return time.Now().Add(by) } }
+	return func(o *gcp.Options) { o.Now = at(by) }
 }
 
 // rotate makes Google change its key so often.

@@ -19,11 +19,11 @@ const claimsLife = 10 * time.Minute
 // signedClaims has IAM sign claims in the name of the instance's service
 // account.
 func (a *Attestor) signedClaims(ctx context.Context, audience string) (identity, secret.Value, error) {
-	host, access, err := account(ctx)
+	host, access, err := account(ctx, a.now)
 	if err != nil {
 		return identity{}, secret.Value{}, err
 	}
-	claims, err := json.Marshal(map[string]any{"sub": host.account, "aud": audience, "exp": a.now().Add(claimsLife).Unix()})
+	claims, err := json.Marshal(map[string]any{"sub": host.account, "aud": audience, "exp": host.clock.Correct(a.now()).Add(claimsLife).Unix()})
 	if err != nil {
 		return identity{}, secret.Value{}, fmt.Errorf("writing the claims: %w", err)
 	}
@@ -33,10 +33,10 @@ func (a *Attestor) signedClaims(ctx context.Context, audience string) (identity,
 
 // account asks the metadata server who this machine is, and for an access
 // token of its service account.
-func account(ctx context.Context) (identity, secret.Value, error) {
+func account(ctx context.Context, now func() time.Time) (identity, secret.Value, error) {
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
-	server, host := newMetadata(), identity{}
+	server, host := newMetadata(now), identity{}
 	var err error
 	if host.account, err = server.ofAccount(limited, "email"); err != nil {
 		return identity{}, secret.Value{}, err
@@ -51,6 +51,7 @@ func account(ctx context.Context) (identity, secret.Value, error) {
 	}
 	host.zone = path.Base(host.zone) // projects/NUMBER/zones/ZONE
 	access, _, err := server.access(limited)
+	host.clock = server.last.clock
 	return host, access, err
 }
 

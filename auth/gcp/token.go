@@ -35,7 +35,8 @@ func (a *Attestor) identityToken(ctx context.Context, audience string) (identity
 	limited, cancel := context.WithTimeout(ctx, attestTimeout)
 	defer cancel()
 	query := url.Values{"audience": {audience}, "format": {"full"}}
-	token, err := newMetadata().ofAccount(limited, "identity?"+query.Encode())
+	server := newMetadata(a.now)
+	token, err := server.ofAccount(limited, "identity?"+query.Encode())
 	if err != nil {
 		return identity{}, secret.Value{}, err
 	}
@@ -48,11 +49,12 @@ func (a *Attestor) identityToken(ctx context.Context, audience string) (identity
 		return identity{}, secret.Value{}, fmt.Errorf("the metadata server's identity token names no instance: this is not a Compute Engine VM, or something "+
 			"stands before its metadata server, as on GKE; use the login type %s: %w", IAM, auth.ErrNoIdentity)
 	}
-	if end := time.Unix(said.Expires, 0); !a.now().Before(end) {
-		return identity{}, secret.Value{}, fmt.Errorf("the metadata server hands out an identity token that ended at %s: this machine's clock is wrong, "+
-			"or the metadata server serves an old one: %w", end.UTC().Format(time.RFC3339), auth.ErrUnavailable)
+	clock := server.last.clock
+	if end := time.Unix(said.Expires, 0); clock.Left(end, a.now()) <= 0 {
+		return identity{}, secret.Value{}, fmt.Errorf("the metadata server hands out an identity token that ended at %s: it serves an old one%s: %w",
+			end.UTC().Format(time.RFC3339), clock.Doubt(), auth.ErrUnavailable)
 	}
-	return identity{said.Email, found.Name, found.Zone, found.Project}, secret.NewValue([]byte(token)), nil
+	return identity{said.Email, found.Name, found.Zone, found.Project, clock}, secret.NewValue([]byte(token)), nil
 }
 
 // read decodes a JWT's claims and verifies nothing. Its errors hold no part of

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -35,7 +36,13 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	cloud := gcpsim.NewCloud(cloudsim.NewEnvironment(nil, nil))
+	return newWorldAt(t, nil)
+}
+
+// newWorldAt has the given clock.
+func newWorldAt(t *testing.T, now func() time.Time) *world {
+	t.Helper()
+	cloud := gcpsim.NewCloud(cloudsim.NewEnvironment(now, nil))
 	w := &world{cloud: cloud, apis: gcpsim.NewAPIs(cloud), account: cloud.AddServiceAccount("shop-prod", "docker-host")}
 	if err := cloud.AllowSigning(w.account); err != nil {
 		t.Fatal(err)

@@ -7,27 +7,8 @@ import (
 )
 
 // look is how long the loop sleeps at most, so that it notices within that
-// time that the machine itself has slept: timers do not count such time.
+// time that the machine itself has slept (lease.Awake).
 const look = time.Minute
-
-// awake notices that the machine slept. Every deadline in this package goes by
-// the monotonic clock, which nobody can set but which stops in a sleep.
-type awake struct {
-	wall           func() time.Time
-	seen, seenWall time.Time
-}
-
-// missed is how much time passed unseen since it was called last; at its first
-// call none.
-func (a *awake) missed() time.Duration {
-	now, wall := time.Now(), a.wall().Round(0) // without its monotonic reading, by which Sub would go
-	before, wallBefore := a.seen, a.seenWall
-	a.seen, a.seenWall = now, wall
-	if before.IsZero() {
-		return 0
-	}
-	return lease.Missed(now.Sub(before), wall.Sub(wallBefore))
-}
 
 // afterSleep is what to do when time was missed: a renewal tells whether the
 // token outlived it, and until when; a token that cannot be renewed is replaced.

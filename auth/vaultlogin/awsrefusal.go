@@ -1,13 +1,5 @@
 package vaultlogin
 
-import (
-	"fmt"
-	"strings"
-
-	"github.com/quaymaster/quaymaster/auth"
-	"github.com/quaymaster/quaymaster/auth/vaultclient"
-)
-
 // awsUndecided reads a refusal (400) of Vault's aws method, which says so, too,
 // when AWS did not answer it, or asked it to come back later. The words are
 // those of the method (builtin/credential/aws in Vault 1.21) and of the codes
@@ -47,18 +39,4 @@ var awsAdvice = map[string]string{
 	"No certificate for signer":   "; write AWS's RSA-2048 certificate of the instance's region to auth/%s/config/certificate/<name>, type=pkcs7",
 	"auth method iam not allowed": "; the role is of type ec2: choose one of type iam in auth/%s, or set aws.login to ec2",
 	"auth method ec2 not allowed": "; the role is of type iam: choose one of type ec2 in auth/%s, or set aws.login to iam",
-}
-
-// advise adds what a person needs to act on a refusal.
-func (s *Source) advise(evidence auth.Evidence, failure *vaultclient.Failure) string {
-	text := failure.Error()
-	if evidence.Remark != "" && strings.Contains(text, "upstream request") {
-		return fmt.Sprintf(" (%s)", evidence.Remark)
-	}
-	for words, advice := range awsAdvice {
-		if evidence.Method == "aws" && strings.Contains(text, words) {
-			return fmt.Sprintf(advice, s.mount)
-		}
-	}
-	return ""
 }

@@ -111,7 +111,7 @@ func (c *child) Superseded(accessor string) (ends time.Time, superseded bool) {
 		}
 		return time.Time{}, false
 	}
-	ends, superseded = c.past[accessor]
+	ends, superseded = c.past.ends[accessor]
 	return ends, superseded
 }
 

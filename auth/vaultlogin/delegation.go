@@ -27,6 +27,8 @@ type DelegationOptions struct {
 	// Delegation runs it.
 	Login  func(role string) (*Source, error)
 	Logger *slog.Logger
+	// Replaced is as in Options, for the containers' tokens.
+	Replaced func()
 
 	// Backoff between attempts that failed. Zero: from 1 s to 30 s.
 	Backoff lease.Backoff
@@ -51,13 +53,14 @@ type DelegationOptions struct {
 // A login as another role is begun when a client first names the role, and
 // ended when no container has needed it for a while.
 type Delegation struct {
-	client  *vaultclient.Client
-	host    *Source
-	login   func(role string) (*Source, error)
-	log     *slog.Logger
-	backoff lease.Backoff
-	jitter  func() float64
-	awake   awake
+	client   *vaultclient.Client
+	host     *Source
+	login    func(role string) (*Source, error)
+	log      *slog.Logger
+	replaced func()
+	backoff  lease.Backoff
+	jitter   func() float64
+	awake    lease.Awake
 
 	wake chan struct{} // capacity 1: something new for Run
 
@@ -81,15 +84,13 @@ func NewDelegation(o DelegationOptions) (*Delegation, error) {
 	}
 	d := &Delegation{
 		client: o.Client, host: o.Host, login: o.Login, log: o.Logger.With("vault", o.Client.Address()),
-		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, awake: awake{wall: o.Wall},
+		replaced: o.Replaced,
+		backoff:  cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, awake: lease.Awake{Wall: o.Wall},
 		wake:     make(chan struct{}, 1),
 		children: map[string]*child{}, ending: map[string][]*child{}, logins: map[string]*roleLogin{},
 	}
 	if d.jitter == nil {
 		d.jitter = rand.Float64
-	}
-	if d.awake.wall == nil {
-		d.awake.wall = time.Now
 	}
 	return d, nil
 }
@@ -106,7 +107,7 @@ func (d *Delegation) Source(client providers.Client) auth.TokenSource {
 		return known
 	}
 	client.Metadata = maps.Clone(client.Metadata)
-	made := &child{Delegation: d, client: client, turn: make(chan struct{}, 1), past: past{}}
+	made := &child{Delegation: d, client: client, turn: make(chan struct{}, 1), past: newPast(d.replaced)}
 	made.parent, made.hopeless = d.parentOf(client.Role)
 	d.children[key] = made
 	return made

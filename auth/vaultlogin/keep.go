@@ -25,11 +25,11 @@ const (
 func (d *Delegation) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
-	d.awake.missed() // the first look
+	d.awake.Missed() // the first look
 	failures, blocked := 0, time.Time{}
 	for ctx.Err() == nil {
 		d.runLogins(ctx, &running)
-		if missed := d.awake.missed(); missed > 0 {
+		if missed := d.awake.Missed(); missed > 0 {
 			d.afterSleep(missed)
 		}
 		due, next := d.due(time.Now())

@@ -6,9 +6,13 @@ import (
 	"time"
 )
 
-// past are tokens that were handed out once and replaced since, by accessor,
-// and when each ends: at once, if Vault has forgotten it.
-type past map[string]time.Time
+// past are tokens that were handed out once and replaced since.
+type past struct {
+	ends map[string]time.Time // by accessor; zero: at once, because Vault has forgotten it
+	tell func()               // called when there is one more; must not block
+}
+
+func newPast(tell func()) past { return past{ends: map[string]time.Time{}, tell: tell} }
 
 // pastTokens is how many replaced tokens are remembered. What hung on one is
 // had anew long before so many others have come and gone.
@@ -20,18 +24,21 @@ func (p past) add(accessor string, ends time.Time) {
 	if accessor == "" {
 		return
 	}
-	if len(p) >= pastTokens {
-		oldest := slices.MinFunc(slices.Collect(maps.Keys(p)), func(a, b string) int { return p[a].Compare(p[b]) })
-		delete(p, oldest)
+	if len(p.ends) >= pastTokens {
+		oldest := slices.MinFunc(slices.Collect(maps.Keys(p.ends)), func(a, b string) int { return p.ends[a].Compare(p.ends[b]) })
+		delete(p.ends, oldest)
 	}
-	p[accessor] = ends
+	p.ends[accessor] = ends
+	if p.tell != nil {
+		p.tell()
+	}
 }
 
 // age brings every end nearer, for time that passed unseen.
 func (p past) age(by time.Duration) {
-	for accessor, ends := range p {
+	for accessor, ends := range p.ends {
 		if !ends.IsZero() {
-			p[accessor] = ends.Add(-by)
+			p.ends[accessor] = ends.Add(-by)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package vaultlogin
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 
+	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
 )
 
@@ -19,6 +21,25 @@ func refused(method string, failure *vaultclient.Failure) bool {
 		return (failure.Decided() && !awsUndecided(failure.Error())) || (failed && awsRefuses(failure.Error()))
 	}
 	return failure.Decided()
+}
+
+// remarked are the words of refusals for which the evidence's remark may be the
+// reason: STS did not take the signature, or the token's times were not right
+// (the gcp and the azure method).
+var remarked = []string{"upstream request", "expire", "(not before)", "not yet valid"}
+
+// advise adds what a person needs to act on a refusal.
+func (s *Source) advise(evidence auth.Evidence, failure *vaultclient.Failure) string {
+	text := failure.Error()
+	if evidence.Remark != "" && containsAny(text, remarked) {
+		return fmt.Sprintf(" (%s)", evidence.Remark)
+	}
+	for words, advice := range awsAdvice {
+		if evidence.Method == "aws" && strings.Contains(text, words) {
+			return fmt.Sprintf(advice, s.mount)
+		}
+	}
+	return ""
 }
 
 func containsAny(text string, words []string) bool {

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/auth/vaultclient"
 )
 
@@ -62,6 +63,23 @@ func TestRefusedByStatus(t *testing.T) {
 	}
 	if refused("azure", failureOf(t, http.StatusBadGateway, "subscription not authorized")) {
 		t.Error("a 502 is not the azure method's")
+	}
+}
+
+// A refusal that may come from the host's clock says so.
+func TestRefusedForItsTimes(t *testing.T) {
+	s := &Source{mount: "azure"}
+	behind := auth.Evidence{Method: "azure", Remark: "this host's clock is 1h0m0s behind"}
+	for text, want := range map[string]string{
+		"oidc: token is expired (Token Expiry: 2020-01-01 00:00:00 +0000 UTC)":                                       " (" + behind.Remark + ")",
+		"current time 2020-01-01 00:00:00 +0000 UTC before the nbf (not before) time: 2020-01-01 00:55:00 +0000 UTC": " (" + behind.Remark + ")",
+		"token is not yet valid (Token Not Before: 2030-01-01 00:00:00 +0000 UTC)":                                   " (" + behind.Remark + ")",
+		"role requires that service account JWTs expire within 900 seconds":                                          " (" + behind.Remark + ")",
+		"subscription not authorized": "",
+	} {
+		if got := s.advise(behind, failureOf(t, http.StatusBadRequest, text)); got != want {
+			t.Errorf("%s: %q", text, got)
+		}
 	}
 }
 

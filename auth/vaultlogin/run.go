@@ -23,7 +23,7 @@ type due struct {
 // loop is what Run alone knows.
 type loop struct {
 	*Source
-	awake
+	awake     lease.Awake
 	failures  int       // attempts in a row
 	loggedIn  time.Time // the last time
 	deaths    int       // tokens in a row that Vault forgot soon after their login
@@ -38,8 +38,8 @@ type identity struct{ principal, remark string }
 // Run logs in and keeps the login alive until ctx ends. It then returns nil, or
 // the error of revoking the token. It may be called once.
 func (s *Source) Run(ctx context.Context) error {
-	l := &loop{Source: s, awake: awake{wall: s.wall}}
-	l.missed() // the first look
+	l := &loop{Source: s, awake: lease.Awake{Wall: s.wall}}
+	l.awake.Missed() // the first look
 	next := due{lease.Replace, time.Now().Add(lease.StartAfter(s.spread, s.jitter()))}
 	for {
 		if next = l.wait(ctx, next); ctx.Err() != nil {
@@ -65,7 +65,7 @@ func (l *loop) wait(ctx context.Context, next due) due {
 				next = due{lease.Replace, l.afterDeath()}
 			}
 		}
-		if missed := l.missed(); missed > 0 {
+		if missed := l.awake.Missed(); missed > 0 {
 			next = l.afterSleep(missed, next)
 		}
 		if next.step != lease.Keep && !time.Now().Before(next.at) {

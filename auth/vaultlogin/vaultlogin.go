@@ -68,6 +68,11 @@ type Options struct {
 	Audience string // the server ID that Vault expects; may be empty
 	Logger   *slog.Logger
 
+	// Replaced is called when a token that was handed out has been replaced or
+	// forgotten, so that who leased something under it looks at Superseded. It
+	// must not block. Nil: nobody wants to know.
+	Replaced func()
+
 	// Backoff between attempts that failed. Zero: from 1 s to 30 s.
 	Backoff lease.Backoff
 	// Jitter draws from [0, 1); nil: at random.
@@ -149,7 +154,7 @@ func New(o Options) (*Source, error) {
 		client: o.Client, attestor: o.Attestor, mount: mount, role: o.Role, audience: o.Audience,
 		log:     o.Logger.With("vault", o.Client.Address(), "mount", mount, "role", o.Role),
 		backoff: cmp.Or(o.Backoff, defaultBackoff), jitter: o.Jitter, spread: o.Spread, wall: o.Wall, revoke: o.RevokeOnShutdown,
-		past:      past{},
+		past:      newPast(o.Replaced),
 		forgotten: make(chan struct{}, 1), asking: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	if s.jitter == nil {
@@ -215,7 +220,7 @@ func (s *Source) Token(ctx context.Context) (auth.Token, error) {
 func (s *Source) Superseded(accessor string) (ends time.Time, superseded bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	ends, superseded = s.past[accessor]
+	ends, superseded = s.past.ends[accessor]
 	return ends, superseded
 }
 
@@ -228,7 +233,7 @@ func (s *Source) lifeOf(accessor string) (ends time.Time, current bool) {
 	if s.held != nil && s.held.token.Accessor == accessor {
 		return s.held.expires(), true
 	}
-	return s.past[accessor], false
+	return s.past.ends[accessor], false
 }
 
 // gaveUp is the error of a caller whose ctx ended while it waited for a login.

@@ -19,8 +19,6 @@ const (
 	// request that hangs is waited for, and Vault has asked to be left alone.
 	// A token that ends within that time cannot be saved.
 	blind = 20 * time.Second
-	// seeds are the years that are lived, for each max TTL.
-	seeds = 8
 	// patience is how long after the end of an outage nobody may be without a token.
 	patience = 5 * time.Minute
 )

@@ -122,6 +122,21 @@ func TestStartAfter(t *testing.T) {
 	}
 }
 
+// A machine that sleeps between two looks, one whose clock is set back, and one
+// that stays awake.
+func TestAwake(t *testing.T) {
+	monotonic, wall := time.Now(), time.Now()
+	awake := lease.Awake{Now: func() time.Time { return monotonic }, Wall: func() time.Time { return wall }}
+	for i, c := range []struct{ monotonic, wall, want time.Duration }{
+		{0, 0, 0}, {time.Minute, time.Minute, 0}, {time.Minute, 2 * time.Hour, 119 * time.Minute}, {time.Minute, -time.Hour, 0}, {time.Second, time.Minute, 59 * time.Second},
+	} {
+		monotonic, wall = monotonic.Add(c.monotonic), wall.Add(c.wall)
+		if got := awake.Missed(); got != c.want {
+			t.Errorf("look %d: missed %v, want %v", i, got, c.want)
+		}
+	}
+}
+
 func TestMissed(t *testing.T) {
 	for _, c := range []struct{ monotonic, wall, want time.Duration }{
 		{time.Minute, time.Minute, 0},

@@ -52,12 +52,8 @@ func agentCommand() *cobra.Command {
 // runAgent builds everything and runs it until ctx ends. Trees outlive the
 // agent: running containers keep what they have.
 func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
-	if err := undumpable(); err != nil {
+	if err := settle(c); err != nil {
 		return err
-	}
-	unix.Umask(0o022) // a container in a user namespace must pass through to its tree
-	if err := os.MkdirAll(c.Paths.Run, 0o711); err != nil {
-		return fmt.Errorf("paths.run: %w", err)
 	}
 	listener, err := runtime.Listen(runtimeSocket(c)) // first: it refuses a second agent, before that can touch a tree
 	if err != nil {
@@ -83,19 +79,13 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	cloud, err := identity(ctx, c)
-	if err != nil {
-		return err
-	}
-	if c.IsStatic() {
-		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
-	}
-	stores, err := openStores(ctx, cloud, c, log)
+	stores, err := openStores(ctx, c, log)
 	if err != nil {
 		return err
 	}
 	b := broker.New(broker.Options{
 		Engine: engine, Trees: memory.trees, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
+		Moved:    stores.moved,
 		Renderer: renderer, Policy: policy.New(grants(c)), Audit: records, Log: log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
 		Now: time.Now, Jitter: rand.Float64,
@@ -103,15 +93,29 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	gate := runtime.New(runtime.Options{
 		Listener: listener, Deliverer: b, Timeout: c.GateTimeout, Log: log,
 	})
-	group, ctx := errgroup.WithContext(ctx)
-	stores.run(ctx, group)
-	group.Go(func() error { return b.Run(ctx) })
-	group.Go(func() error { return gate.Run(ctx) })
-	group.Go(func() error { return reopenOnHangup(ctx, records, log) })
 	log.Info("agent runs", "version", version, "engine", c.Docker.Host, "grants", len(c.Grants), "gate", runtimeSocket(c))
-	err = group.Wait()
+	err = stores.whileLoggedIn(ctx, func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return b.Run(ctx) })
+		group.Go(func() error { return gate.Run(ctx) })
+		group.Go(func() error { return reopenOnHangup(ctx, records, log) })
+		return group.Wait()
+	})
 	log.Info("agent ends; running containers keep their secrets")
 	return err
+}
+
+// settle makes the process, and the directory that it runs in, what the rest
+// relies on.
+func settle(c config.Config) error {
+	if err := undumpable(); err != nil {
+		return err
+	}
+	unix.Umask(0o022) // a container in a user namespace must pass through to its tree
+	if err := os.MkdirAll(c.Paths.Run, 0o711); err != nil {
+		return fmt.Errorf("paths.run: %w", err)
+	}
+	return nil
 }
 
 // undumpable keeps what the agent holds out of core dumps, and other processes

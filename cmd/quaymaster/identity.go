@@ -41,6 +41,7 @@ type prover struct {
 	provider string // the Vault's
 	client   *vaultclient.Client
 	log      *slog.Logger
+	replaced func() // a token of its login was replaced
 }
 
 // mount is where the auth method is that takes the proof.

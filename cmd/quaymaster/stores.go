@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -25,6 +26,8 @@ import (
 
 // stores are the providers of a host, by name, and what must run for them.
 type stores struct {
+	// moved receives when a token was replaced that leases may hang on.
+	moved     chan struct{}
 	providers map[string]providers.Provider
 	logins    []interface {
 		Run(ctx context.Context) error
@@ -32,10 +35,17 @@ type stores struct {
 }
 
 // openStores makes every configured provider. It makes all before any runs.
-func openStores(ctx context.Context, cloud detect.Cloud, c config.Config, log *slog.Logger) (*stores, error) {
-	s := &stores{providers: map[string]providers.Provider{}}
+func openStores(ctx context.Context, c config.Config, log *slog.Logger) (*stores, error) {
+	cloud, err := identity(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if c.IsStatic() {
+		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
+	}
+	s := &stores{providers: map[string]providers.Provider{}, moved: make(chan struct{}, 1)}
 	for name, settings := range c.Vaults() {
-		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name)}
+		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name), replaced: s.tellMoved}
 		if err := s.openVault(p); err != nil {
 			return nil, fmt.Errorf("provider %s: %w", name, err)
 		}
@@ -50,10 +60,24 @@ func openStores(ctx context.Context, cloud detect.Cloud, c config.Config, log *s
 	return s, nil
 }
 
-// run keeps the logins alive until ctx ends.
-func (s *stores) run(ctx context.Context, group *errgroup.Group) {
+// whileLoggedIn keeps the logins alive while work runs, and a little longer:
+// what work still reads or revokes at its end takes a token.
+func (s *stores) whileLoggedIn(ctx context.Context, work func(ctx context.Context) error) error {
+	alive, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var logins errgroup.Group
 	for _, login := range s.logins {
-		group.Go(func() error { return login.Run(ctx) })
+		logins.Go(func() error { return login.Run(alive) })
+	}
+	err := work(ctx)
+	end()
+	return errors.Join(err, logins.Wait())
+}
+
+func (s *stores) tellMoved() {
+	select {
+	case s.moved <- struct{}{}:
+	default: // one word says it all
 	}
 }
 
@@ -73,7 +97,7 @@ func (s *stores) openVault(p prover) error {
 		return err
 	}
 	containers, err := vaultlogin.NewDelegation(vaultlogin.DelegationOptions{
-		Client: p.client, Host: host, Login: p.login, Logger: p.log,
+		Client: p.client, Host: host, Login: p.login, Logger: p.log, Replaced: p.replaced,
 	})
 	if err != nil {
 		return err
@@ -94,6 +118,7 @@ func (p prover) login(role string) (*vaultlogin.Source, error) {
 	return vaultlogin.New(vaultlogin.Options{
 		Client: p.client, Attestor: attestor, Mount: p.mount(), Role: role, Audience: p.settings.ServerID,
 		Spread: p.settings.LoginSpread, RevokeOnShutdown: p.settings.RevokeOnShutdown, Logger: p.log,
+		Replaced: p.replaced,
 	})
 }
 

@@ -1,7 +1,6 @@
 package awssm
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
 
@@ -39,33 +38,6 @@ func FuzzParse(f *testing.F) {
 		}
 		if got.region != "" && (!regionName.MatchString(got.region) || !strings.HasPrefix(got.id, "arn:") || got.in(got.region) != got.id) {
 			t.Fatalf("%q reaches region %q as %q", text, got.region, got.in(got.region))
-		}
-	})
-}
-
-// Any text has fields, and loses nothing on the way.
-func FuzzFields(f *testing.F) {
-	for _, seed := range []string{"", "{}", `{"a":"b","c":{"d":[1,2.50]},"":null}`, `{"a":"\ud800"}`, "text", `{"a":"b"}}`} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		got := fields(text)
-		var members map[string]any
-		if json.Unmarshal([]byte(text), &members) != nil || len(members) == 0 {
-			if len(got) != 1 || string(got[plainly].Reveal()) != text { // a test's own value
-				t.Fatalf("%q became other text", text)
-			}
-			return
-		}
-		if len(got) != len(members) {
-			t.Fatalf("%q has %d fields", text, len(got))
-		}
-		for name, member := range members {
-			content := got[name].Reveal() // as above
-			plain, isText := member.(string)
-			if isText && string(content) != plain || !isText && !json.Valid(content) {
-				t.Fatalf("%q: field %q is another", text, name)
-			}
 		}
 	})
 }

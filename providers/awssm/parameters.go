@@ -50,7 +50,7 @@ func parameterOf(t target, issued time.Time, found *types.Parameter) (secret.Sec
 	}
 	return secret.Secret{
 		Ref: t.ref, Version: strconv.FormatInt(found.Version, 10), Lease: secret.Lease{IssuedAt: issued},
-		Fields: map[string]secret.Value{plainly: secret.NewValue([]byte(*found.Value))},
+		Fields: map[string]secret.Value{providers.OnlyField: secret.NewValue([]byte(*found.Value))},
 	}, nil
 }
 

@@ -3,7 +3,6 @@ package awssm
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -19,7 +18,6 @@ import (
 
 const (
 	current = "AWSCURRENT"
-	plainly = "value" // the field of what has no fields of its own
 )
 
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
@@ -75,9 +73,9 @@ func secretOf(t target, issued time.Time, c content) (secret.Secret, error) {
 	case c.version == nil || (c.text == nil && c.binary == nil):
 		return secret.Secret{}, notAWS(t)
 	case c.text != nil:
-		found.Fields = fields(*c.text)
+		found.Fields = providers.Fields([]byte(*c.text))
 	default:
-		found.Fields = map[string]secret.Value{plainly: secret.NewValue(bytes.Clone(c.binary))}
+		found.Fields = map[string]secret.Value{providers.OnlyField: secret.NewValue(bytes.Clone(c.binary))}
 	}
 	found.Version = *c.version
 	return found, nil
@@ -87,24 +85,6 @@ func secretOf(t target, issued time.Time, c content) (secret.Secret, error) {
 func notAWS(t target) error {
 	return fmt.Errorf("%w: %s: %s: the answer is not AWS's: check what the endpoint or the proxy is",
 		providers.ErrUnavailable, t.store.title, t.id)
-}
-
-// fields are the members of a JSON object, or the text as it is.
-func fields(text string) map[string]secret.Value {
-	var members map[string]json.RawMessage
-	if json.Unmarshal([]byte(text), &members) != nil || len(members) == 0 {
-		return map[string]secret.Value{plainly: secret.NewValue([]byte(text))}
-	}
-	found := make(map[string]secret.Value, len(members))
-	for name, raw := range members {
-		var plain string
-		if raw[0] == '"' && json.Unmarshal(raw, &plain) == nil {
-			clear(raw)
-			raw = []byte(plain)
-		}
-		found[name] = secret.NewValue(raw)
-	}
-	return found
 }
 
 // secretVersion finds the ID of the version that ref means, without its value.

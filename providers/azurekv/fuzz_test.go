@@ -11,6 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
 )
 
 // Whatever a vault keeps, and whatever type it says that it is, taking it apart
@@ -28,7 +29,7 @@ func FuzzFields(f *testing.F) {
 			t.Errorf("%q is in: %v", value, err)
 		}
 		for name, field := range fields {
-			if name == onlyField && len(fields) == 1 && kind == "" && string(field.Reveal()) != value { // to compare
+			if name == providers.OnlyField && len(fields) == 1 && kind == "" && string(field.Reveal()) != value { // to compare
 				t.Errorf("%q became %q", value, field.Reveal())
 			}
 		}

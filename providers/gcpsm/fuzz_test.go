@@ -1,8 +1,6 @@
 package gcpsm_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"net/url"
 	"strings"
@@ -49,29 +47,6 @@ func FuzzName(f *testing.F) {
 		}
 		if u.Path != want {
 			t.Fatalf("%s: %s, want %s", text, u.Path, want)
-		}
-	})
-}
-
-// A payload is either whole or taken apart without a loss.
-func FuzzFields(f *testing.F) {
-	for _, seed := range []string{"hunter2", `{"a":"b"}`, `{"a":{"b":[1,2]},"c":null}`, `{"a":"\ud800"}`, "{\"a\":\"\xff\"}", " {} ", `{"a":1,"a":2}`, ""} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, payload []byte) {
-		found := gcpsm.Fields(bytes.Clone(payload))
-		var members map[string]any
-		if whole, is := found["value"]; is && bytes.Equal(whole.Reveal(), payload) && len(found) == 1 { // to compare
-			return
-		}
-		if err := json.Unmarshal(payload, &members); err != nil || len(members) != len(found) {
-			t.Fatalf("%q became %d fields: %v", payload, len(found), err)
-		}
-		for name, member := range members {
-			content := found[name].Reveal() // to compare
-			if text, is := member.(string); is && text != string(content) || !is && !json.Valid(content) {
-				t.Fatalf("%q: field %q is %q", payload, name, content)
-			}
 		}
 	})
 }

@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
 )
 
 // endpointVariable is read by gcloud, too.
@@ -109,7 +110,7 @@ func (p *Provider) Fetch(ctx context.Context, ref secret.Ref) (secret.Secret, er
 	if err != nil {
 		return secret.Secret{}, err
 	}
-	return secret.Secret{Ref: ref, Version: version, Fields: fields(payload), Lease: secret.Lease{IssuedAt: asked}}, nil
+	return secret.Secret{Ref: ref, Version: version, Fields: providers.Fields(payload), Lease: secret.Lease{IssuedAt: asked}}, nil
 }
 
 // unseenFor is how long the payload is read to learn the version, before it is

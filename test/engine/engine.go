@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,6 +30,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/quaymaster/quaymaster/test/daemon"
+	"github.com/quaymaster/quaymaster/test/netns"
 )
 
 // Errors that a caller may want to tell apart.
@@ -70,7 +72,7 @@ type Options struct {
 type Engine struct {
 	dir        string
 	lock       *os.File // held while this process owns dir
-	network    *network
+	network    *netns.Namespace
 	containerd *daemon.Daemon
 	dockerd    *daemon.Daemon
 	client     *client.Client
@@ -132,7 +134,7 @@ func (e *Engine) prepare(o Options) error {
 	if err := e.writeConfig(o); err != nil {
 		return err
 	}
-	network, err := newNetwork()
+	network, err := netns.New()
 	if err != nil {
 		return err
 	}
@@ -229,7 +231,7 @@ func (e *Engine) launch(program string, args ...string) (process *daemon.Daemon,
 	cmd := exec.Command(path, args...)
 	cmd.Dir = e.dir
 	cmd.Env = []string{"PATH=" + searchPath, "HOME=/root"}
-	err = e.network.do(func() error {
+	err = e.network.Do(func() error {
 		process, err = daemon.Start(cmd, e.LogFile())
 		return err
 	})
@@ -285,3 +287,12 @@ func (e *Engine) containerdSocket() string {
 }
 
 func (e *Engine) file(name string) string { return filepath.Join(e.dir, name) }
+
+// dial says whether somebody accepts connections on a Unix socket.
+func dial(ctx context.Context, socket string) error {
+	connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}

@@ -394,7 +394,7 @@ func TestAbandonedEngineIsRemoved(t *testing.T) {
 	if _, err := next.Client().Ping(t.Context()); err != nil {
 		t.Errorf("the new engine: %v", err)
 	}
-	if err := errors.Join(e.client.Close(), e.network.close()); err != nil {
+	if err := errors.Join(e.client.Close(), e.network.Close()); err != nil {
 		t.Error(err)
 	}
 }

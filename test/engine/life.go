@@ -116,7 +116,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 	}
 	errs = append(errs, e.clear(ctx))
 	if e.network != nil {
-		errs = append(errs, e.network.close())
+		errs = append(errs, e.network.Close())
 		e.network = nil
 	}
 	return errors.Join(errs...)

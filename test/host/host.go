@@ -24,6 +24,7 @@ import (
 	"github.com/quaymaster/quaymaster/internal/cloudsim/awssim"
 	"github.com/quaymaster/quaymaster/test/daemon"
 	"github.com/quaymaster/quaymaster/test/engine"
+	"github.com/quaymaster/quaymaster/test/netns"
 )
 
 // What the stand-in of AWS tells about the host, and how Vault knows it.
@@ -67,6 +68,10 @@ type Host struct {
 	AWS    *awssim.Account
 	IMDS   *awssim.IMDS
 	STS    *awssim.Service
+	// Environment is added to that of the next agent, as "name=value".
+	Environment []string
+	// Namespace is the network that the next agent lives in; nil: the machine's.
+	Namespace *netns.Namespace
 
 	imds, sts *cloudsim.Server
 	bin       string
@@ -159,11 +164,12 @@ func (h *Host) Trees() string { return filepath.Join(h.run, "memory/trees") }
 
 func (h *Host) file(name string) string { return filepath.Join(h.dir, name) }
 
-// Configure writes the agent's configuration: how to reach Vault and the
-// engine, and more as the caller says, in YAML. The caller's keys win.
+// Configure writes the agent's configuration: how to reach Vault, unless the
+// caller names stores, how to reach the engine, and more as the caller says, in
+// YAML.
 func (h *Host) Configure(more string) error {
 	var b bytes.Buffer
-	if !strings.Contains(more, "\nvault:") && !strings.HasPrefix(more, "vault:") {
+	if !hasKey(more, "vault") && !hasKey(more, "providers") {
 		fmt.Fprintf(&b, "vault: {address: %q, role: %s, server_id: %s", h.Vault.Address(), Role, ServerID)
 		if ca := h.Vault.CAFile(); ca != "" {
 			fmt.Fprintf(&b, ", ca_file: %q", ca)
@@ -177,6 +183,9 @@ func (h *Host) Configure(more string) error {
 	}
 	return nil
 }
+
+// hasKey reports whether YAML has a key at its top level.
+func hasKey(yaml, key string) bool { return strings.Contains("\n"+yaml, "\n"+key+":") }
 
 // Quaymaster runs one of the program's commands to its end.
 func (h *Host) Quaymaster(ctx context.Context, args ...string) (stdout, stderr string, err error) {
@@ -201,10 +210,13 @@ func (h *Host) Install(ctx context.Context, more ...string) (stdout string, err 
 // StartAgent starts the agent and waits until its gate is open.
 func (h *Host) StartAgent(ctx context.Context) error {
 	command := exec.Command(filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile())
-	command.Env = append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL())
-	var err error
+	command.Env = append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
 	offset := len(h.Log())
-	if h.agent, err = daemon.Start(command, h.LogFile()); err != nil {
+	err := h.Namespace.Do(func() (err error) {
+		h.agent, err = daemon.Start(command, h.LogFile())
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -8,11 +8,17 @@ import (
 	"github.com/quaymaster/quaymaster/test/realvault"
 )
 
-// policy is what the host's role may read: all secrets of both mounts, and
-// nothing else.
+// policy is what the host's role may do: read all secrets of both mounts, have
+// database logins and certificates made where tests mount the engines for
+// them, and end what it was given; nothing else.
 const policy = `
-path "kv/data/*" { capabilities = ["read"] }
-path "kv1/*"     { capabilities = ["read"] }
+path "kv/data/*"         { capabilities = ["read"] }
+path "kv1/*"             { capabilities = ["read"] }
+path "database/creds/*"  { capabilities = ["read"] }
+path "pki/issue/*"       { capabilities = ["update"] }
+path "pki/sign/*"        { capabilities = ["update"] }
+path "sys/leases/renew"  { capabilities = ["update"] }
+path "sys/leases/revoke" { capabilities = ["update"] }
 `
 
 // RealVault is a real Vault server as a Host's Vault.

@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 )
 
 func (v *Vault) auditFile() string { return v.file("audit.jsonl") }
 
-// AuditEntry is one request in Vault's audit log.
+// AuditEntry is one request, or one answer, in Vault's audit log.
 type AuditEntry struct {
 	Time time.Time `json:"time"`
 	Type string    `json:"type"` // "request" or "response"
@@ -25,6 +27,9 @@ type AuditEntry struct {
 		Operation string `json:"operation"`
 		Path      string `json:"path"`
 	} `json:"request"`
+	Response struct {
+		Data map[string]any `json:"data"` // names are plain, values are not
+	} `json:"response"`
 }
 
 // Requests counts the requests for path; see Audit.
@@ -39,9 +44,37 @@ func (v *Vault) Requests(path, operation string) (int, error) {
 // "update", "list" or "delete", or empty for all of them. Vault records a
 // request before it answers it, so whatever was answered is there.
 func (v *Vault) Audit(path, operation string) (entries []AuditEntry, err error) {
-	f, err := os.Open(v.auditFile())
+	err = v.eachEntry(path, func(e AuditEntry) {
+		if e.Type == "request" && (operation == "" || e.Request.Operation == operation) {
+			entries = append(entries, e)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("read the requests for %s: %w", path, err)
+	}
+	return entries, nil
+}
+
+// Answered are the names of all fields that requests for path were answered
+// with since the server's first start, sorted.
+func (v *Vault) Answered(path string) ([]string, error) {
+	names := map[string]bool{}
+	err := v.eachEntry(path, func(e AuditEntry) {
+		for name := range e.Response.Data {
+			names[name] = true
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what %s was answered with: %w", path, err)
+	}
+	return slices.Sorted(maps.Keys(names)), nil
+}
+
+// eachEntry calls do for all entries of the audit file that are about path.
+func (v *Vault) eachEntry(path string, do func(AuditEntry)) error {
+	f, err := os.Open(v.auditFile())
+	if err != nil {
+		return err
 	}
 	defer f.Close()
 	for lines := json.NewDecoder(bufio.NewReader(f)); ; {
@@ -50,13 +83,13 @@ func (v *Vault) Audit(path, operation string) (entries []AuditEntry, err error) 
 		// was not answered yet.
 		err := lines.Decode(&e)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return entries, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the requests for %s: %w", path, err)
+			return err
 		}
-		if e.Type == "request" && e.Request.Path == path && (operation == "" || e.Request.Operation == operation) {
-			entries = append(entries, e)
+		if e.Request.Path == path {
+			do(e)
 		}
 	}
 }

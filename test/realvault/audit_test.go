@@ -2,13 +2,14 @@ package realvault
 
 import (
 	"os"
+	"slices"
 	"testing"
 )
 
 func TestRequestsCountsEachOnce(t *testing.T) {
 	v := &Vault{dir: t.TempDir()}
 	const log = `{"type":"request","request":{"operation":"read","path":"kv/data/db"}}
-{"type":"response","request":{"operation":"read","path":"kv/data/db"}}
+{"type":"response","request":{"operation":"read","path":"kv/data/db"},"response":{"data":{"metadata":{},"data":{"a":"hmac"}}}}
 {"type":"request","request":{"operation":"update","path":"kv/data/db"}}
 {"type":"request","request":{"operation":"read","path":"kv/data/db2"}}
 {"type":"request","requ`
@@ -26,6 +27,11 @@ func TestRequestsCountsEachOnce(t *testing.T) {
 	} {
 		if got, err := v.Requests(c.path, c.operation); err != nil || got != c.want {
 			t.Errorf("Requests(%q, %q) = %d, %v, want %d", c.path, c.operation, got, err, c.want)
+		}
+	}
+	for path, want := range map[string][]string{"kv/data/db": {"data", "metadata"}, "kv/data/db2": nil} {
+		if got, err := v.Answered(path); err != nil || !slices.Equal(got, want) {
+			t.Errorf("Answered(%q) = %v, %v, want %v", path, got, err, want)
 		}
 	}
 }

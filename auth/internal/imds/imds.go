@@ -7,6 +7,9 @@
 // it is an error. The service is one hop away and answers in milliseconds, or
 // it does not exist, so time-outs are short; and what it has to say is small,
 // so a large answer is somebody else's.
+//
+// The service also tells the time (Clock), by which a host whose own clock is
+// wrong can still prove who it is.
 package imds
 
 import (

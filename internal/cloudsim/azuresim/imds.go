@@ -44,6 +44,7 @@ type IMDS struct {
 	identities []Identity
 	audience   string
 	skew       time.Duration
+	undated    bool
 	lifetime   time.Duration
 }
 
@@ -70,11 +71,19 @@ func (m *IMDS) SetAudience(audience string) {
 	m.audience = audience
 }
 
-// SetSkew moves the clock by which tokens are issued.
+// SetSkew moves the service's clock, by which tokens are issued and which its
+// Date header tells.
 func (m *IMDS) SetSkew(by time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.skew = by
+}
+
+// SetUndated makes the service answer without a Date header, as imitations do.
+func (m *IMDS) SetUndated(undated bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.undated = undated
 }
 
 // SetLifetime changes how long tokens are good for. A lifetime below zero
@@ -88,6 +97,7 @@ func (m *IMDS) SetLifetime(lifetime time.Duration) {
 // ServeHTTP implements http.Handler.
 func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.Record(r.Method, r.URL.Path)
+	w.Header()["Date"] = m.date()
 	if m.Strike(w, r, r.URL.Path) {
 		return
 	}
@@ -109,6 +119,15 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		m.serveToken(w, r, query)
 	}
+}
+
+func (m *IMDS) date() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.undated {
+		return nil // so net/http adds none either
+	}
+	return []string{m.tenant.cloud.env.Now().Add(m.skew).Format(http.TimeFormat)}
 }
 
 // refuse says no in the words of the path that was asked.

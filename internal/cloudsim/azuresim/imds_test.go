@@ -2,6 +2,7 @@ package azuresim_test
 
 import (
 	"maps"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -182,4 +183,31 @@ func TestSwitches(t *testing.T) {
 	if n := service.Count("GET", azuresim.TokenPath); n != 7 {
 		t.Errorf("counted %d", n)
 	}
+}
+
+// Faults have a date, too.
+func TestDate(t *testing.T) {
+	w := newWorld(t)
+	service := w.tenant.AddMachine(machine("web-1"))
+	url := start(t, service, cloudsim.Options{}) + azuresim.InstancePath
+	want := func(date string) {
+		t.Helper()
+		answer, err := local().Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if got := answer.Header.Get("Date"); got != date {
+			t.Errorf("the date is %q, want %q", got, date)
+		}
+	}
+	for _, fault := range []cloudsim.Fault{{}, azuresim.Throttled} {
+		service.Set("", fault)
+		for _, by := range []time.Duration{time.Hour, 0} {
+			service.SetSkew(by)
+			want(w.clock.now().Add(by).UTC().Format(http.TimeFormat))
+		}
+	}
+	service.SetUndated(true)
+	want("")
 }

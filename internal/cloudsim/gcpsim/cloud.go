@@ -149,7 +149,7 @@ func (c *Cloud) AddInstance(i Instance) *Metadata {
 	defer c.mu.Unlock()
 	c.number(i.Project)
 	c.instances[place{i.Project, i.Zone, i.Name}] = made
-	return &Metadata{cloud: c, instance: made}
+	return &Metadata{cloud: c, instance: made, lifetime: tokenLife}
 }
 
 // number is the project's number, which Google gives out, under the lock.

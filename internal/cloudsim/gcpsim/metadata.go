@@ -31,8 +31,10 @@ type Metadata struct {
 	cloudsim.Requests // the operation is the HTTP method, the path is the URL's
 
 	cloud    *Cloud
-	instance *instance     // under the cloud's lock, as all below
-	skew     time.Duration // of the times in identity tokens
+	instance *instance // under the cloud's lock, as all below
+	skew     time.Duration
+	undated  bool
+	lifetime time.Duration // of identity tokens
 	audience string        // of identity tokens; empty: as asked
 }
 
@@ -51,12 +53,28 @@ func (m *Metadata) SetStatus(status string) {
 	m.instance.status = status
 }
 
-// SetSkew moves the times in identity tokens: minus two hours makes tokens that
-// have ended, plus two hours tokens from the future.
+// SetSkew moves the server's own clock, which its Date header tells and by which
+// it makes identity tokens: minus two hours makes tokens that have ended, plus
+// two hours tokens from the future.
 func (m *Metadata) SetSkew(by time.Duration) {
 	m.cloud.mu.Lock()
 	defer m.cloud.mu.Unlock()
 	m.skew = by
+}
+
+// SetUndated makes the server answer without a Date header, as imitations do.
+func (m *Metadata) SetUndated(undated bool) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.undated = undated
+}
+
+// SetLifetime changes how long identity tokens are good for. A lifetime below
+// zero makes tokens that have ended already.
+func (m *Metadata) SetLifetime(lifetime time.Duration) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	m.lifetime = lifetime
 }
 
 // SetAudience makes identity tokens name this audience, whatever was asked.
@@ -69,6 +87,7 @@ func (m *Metadata) SetAudience(audience string) {
 // ServeHTTP implements http.Handler.
 func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.Record(r.Method, r.URL.Path)
+	w.Header()["Date"] = m.date()
 	if m.Strike(w, r, r.URL.Path) {
 		return
 	}
@@ -81,6 +100,15 @@ func (m *Metadata) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	io.WriteString(w, content) // a client that went away needs no answer
+}
+
+func (m *Metadata) date() []string {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	if m.undated {
+		return nil // so net/http adds none either
+	}
+	return []string{m.cloud.env.Now().Add(m.skew).Format(http.TimeFormat)}
 }
 
 // answer checks who asks first. A request that a proxy passed on comes from
@@ -161,7 +189,7 @@ func (m *Metadata) identity(audience, format string) (string, error) {
 	}
 	now := m.cloud.env.Now().Add(m.skew)
 	token := claims{Audience: audience, Party: found.id, Subject: found.id, Issuer: "https://accounts.google.com",
-		IssuedAt: now.Unix(), Expires: now.Add(tokenLife).Unix()}
+		IssuedAt: now.Unix(), Expires: now.Add(m.lifetime).Unix()}
 	if format == "full" {
 		token.Email, token.Verified = found.email, true
 		token.Google = &google{computeEngine{Created: m.instance.Created.Unix(), ID: m.instance.id, Name: m.instance.Name,

@@ -10,6 +10,7 @@ import (
 
 	"cloud.google.com/go/compute/metadata"
 
+	"github.com/quaymaster/quaymaster/internal/cloudsim"
 	"github.com/quaymaster/quaymaster/internal/cloudsim/gcpsim"
 )
 
@@ -127,6 +128,28 @@ func TestSwitchesOfIdentityTokens(t *testing.T) {
 	}
 	if claims["aud"] != "other" || claims["exp"] != float64(w.clock.now().Add(-time.Hour).Unix()) {
 		t.Errorf("%v", claims)
+	}
+	w.instance.SetLifetime(-time.Minute)
+	claims, err = verified(t, w.identity(t, "audience=a&format=full"), w.keySet(t))
+	if err != nil || claims["exp"] != float64(w.clock.now().Add(-2*time.Hour-time.Minute).Unix()) {
+		t.Errorf("%v, %v", claims, err)
+	}
+}
+
+func TestDate(t *testing.T) {
+	w := newWorld(t)
+	for _, fault := range []cloudsim.Fault{{}, gcpsim.Throttled} {
+		w.instance.Set("", fault)
+		for by, want := range map[time.Duration]string{0: "Sun, 01 Mar 2026 12:00:00 GMT", -time.Hour: "Sun, 01 Mar 2026 11:00:00 GMT"} {
+			w.instance.SetSkew(by)
+			if _, header, _ := do(t, "GET", w.server+"/", ""); header.Get("Date") != want {
+				t.Errorf("%s: the date is %s", by, header.Get("Date"))
+			}
+		}
+	}
+	w.instance.SetUndated(true)
+	if _, header, _ := do(t, "GET", w.server+"/", ""); header.Get("Date") != "" {
+		t.Errorf("the date is %s", header.Get("Date"))
 	}
 }
 

@@ -1,4 +1,4 @@
-package engine
+package netns
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The main thread would stay in the engine's network namespace for ever, and
+// The main thread would stay in the namespace for ever, and
 // with it all that looks at /proc/self.
 func TestOwnThreadIsNeverTheMainThread(t *testing.T) {
 	for range 1000 {

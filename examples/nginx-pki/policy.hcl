@@ -1,0 +1,1 @@
+path "pki/sign/web" { capabilities = ["update"] }
