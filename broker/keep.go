@@ -97,6 +97,7 @@ func (s *store) age(missed time.Duration) {
 			s.plan(e)
 		}
 	}
+	s.change()
 }
 
 // wipe forgets a secret that nobody holds when no start can use it any more,

@@ -250,6 +250,28 @@ func TestShortLeaseIsRenewedFromTheStart(t *testing.T) {
 	})
 }
 
+// A lease that was replaced while it was being renewed lives as long as the
+// renewal says, and is revoked with its container.
+func TestLeaseThatIsRenewedAfterItWasReplaced(t *testing.T) {
+	onLender(t, func(t *testing.T, h *host, l *lender) {
+		h.engine.create("db", login()...)
+		h.starts("db")
+		l.set(func() { l.slowRenewal = 5 * time.Second })
+		h.sleep(40*time.Minute + time.Second) // the renewal is under way
+		h.reports(inject.Died, "db")
+		h.starts("db")
+		h.sleep(30 * time.Minute)
+		if got := l.alive(); !slices.Equal(got, []int{1, 2}) {
+			t.Fatalf("logins %v", got)
+		}
+		h.reports(inject.Removed, "db")
+		h.sleep(time.Minute)
+		if got := l.alive(); len(got) != 0 {
+			t.Errorf("logins %v", got)
+		}
+	})
+}
+
 // A machine that slept finds its leases older than its timers do: what has
 // ended is had anew at once, and what lives is renewed in its own time.
 func TestLeasesAfterASleep(t *testing.T) {
@@ -279,27 +301,5 @@ func TestLeasesAfterASleep(t *testing.T) {
 		o.Providers["db"], o.Moved = l, l.begin()
 		o.Policy = shopMayRead(t, "db:**")
 		o.Wall = func() time.Time { return time.Now().Add(time.Duration(slept.Load())) }
-	})
-}
-
-// A lease that was replaced while it was being renewed lives as long as the
-// renewal says, and is revoked with its container.
-func TestLeaseThatIsRenewedAfterItWasReplaced(t *testing.T) {
-	onLender(t, func(t *testing.T, h *host, l *lender) {
-		h.engine.create("db", login()...)
-		h.starts("db")
-		l.set(func() { l.slowRenewal = 5 * time.Second })
-		h.sleep(40*time.Minute + time.Second) // the renewal is under way
-		h.reports(inject.Died, "db")
-		h.starts("db")
-		h.sleep(30 * time.Minute)
-		if got := l.alive(); !slices.Equal(got, []int{1, 2}) {
-			t.Fatalf("logins %v", got)
-		}
-		h.reports(inject.Removed, "db")
-		h.sleep(time.Minute)
-		if got := l.alive(); len(got) != 0 {
-			t.Errorf("logins %v", got)
-		}
 	})
 }
