@@ -50,6 +50,9 @@ func (s *store) wipeGraves() {
 	}
 }
 
+// moment is how much earlier than planned a secret may be read again or renewed.
+const moment = time.Second
+
 // keep begins to read again or renew what is due, wipes what nobody needs any
 // more, and returns the reads that it began and when to ask next (zero: nothing
 // is scheduled).
@@ -57,6 +60,7 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
+	due := s.horizon(now)
 	for k, e := range s.entries {
 		if len(e.holders) == 0 {
 			s.wipe(k, e, now)
@@ -67,7 +71,7 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 		}
 		switch {
 		case e.next.IsZero():
-		case e.next.After(now):
+		case e.next.After(due):
 			next = earlier(next, e.next)
 		case s.flights[k] != nil, e.renewing: // it is under way
 		case e.step == lease.Renew:
@@ -80,6 +84,18 @@ func (s *store) keep(ctx context.Context) (begun []*flight, next time.Time) {
 	}
 	s.launch(ctx, fetchPatience, begun)
 	return begun, next
+}
+
+// horizon is until when secrets are taken for due now: where one is, those of the
+// next moment go with it. Jitter spreads the secrets of a host over seconds, and
+// the loop would look at all of them for each one otherwise.
+func (s *store) horizon(now time.Time) time.Time {
+	for _, e := range s.entries {
+		if len(e.holders) > 0 && !e.next.IsZero() && !e.next.After(now) {
+			return now.Add(moment)
+		}
+	}
+	return now
 }
 
 // age makes everything older by the time that passed while the machine slept,
