@@ -95,8 +95,8 @@ type Broker struct {
 	// strays are trees without a container that runs or passed a gate of this
 	// agent, by container ID, and when each was first seen.
 	strays    map[string]time.Time
-	memos     map[string]memo.Memo // what an earlier agent noted, by container ID
-	restarted map[string]time.Time // when a container was last restarted for new secrets, by ID
+	memos     map[string]memo.Memo   // what an earlier agent noted, by container ID
+	restarted map[string][]time.Time // when a container was restarted for new secrets lately, by ID
 }
 
 // served is one container that passed a gate.
@@ -126,7 +126,7 @@ type served struct {
 func New(options Options) *Broker {
 	b := &Broker{
 		Options: options, debts: newDebts(),
-		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string]time.Time{},
+		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string][]time.Time{},
 		memos: map[string]memo.Memo{},
 	}
 	b.store = newStore(options, b.tellTrouble)

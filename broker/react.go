@@ -14,9 +14,11 @@ const (
 	// strategyPatience bounds one attempt to apply a strategy. A restart waits as
 	// long as the container takes to stop.
 	strategyPatience = 5 * time.Minute
-	// restartPause is the least time between two restarts of one container: a
-	// secret that is another one at each read would restart it for ever.
-	restartPause = 5 * time.Minute
+	// In restartSpan, one container is restarted as often as restartBurst: a
+	// secret that is another one at each read would restart it for ever, and
+	// somebody who changes a secret twice wants both to arrive.
+	restartSpan  = 15 * time.Minute
+	restartBurst = 3
 )
 
 // newDebts has one channel for each strategy that takes something to apply:
@@ -90,10 +92,12 @@ func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time
 		if !s.owed || !s.started || s.wants.OnRotate.Kind != kind {
 			continue
 		}
-		if at := b.restarted[id].Add(restartPause); kind == workload.StrategyRestart && at.After(b.Now()) {
-			next = earlier(next, at)
-			b.tellWaits(s, at)
-			continue
+		if kind == workload.StrategyRestart {
+			if at := b.mayRestart(id); at.After(b.Now()) {
+				next = earlier(next, at)
+				b.tellWaits(s, at)
+				continue
+			}
 		}
 		due = append(due, s)
 	}
@@ -101,12 +105,23 @@ func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time
 	return due, next
 }
 
+// mayRestart is from when on a container may be restarted. The caller has
+// locked b.mu.
+func (b *Broker) mayRestart(id string) time.Time {
+	recent := slices.DeleteFunc(b.restarted[id], func(at time.Time) bool { return b.Now().Sub(at) >= restartSpan })
+	b.restarted[id] = recent
+	if len(recent) < restartBurst {
+		return time.Time{}
+	}
+	return recent[0].Add(restartSpan)
+}
+
 // tellWaits tells, once for each run, of a restart that is put off. The caller
 // has locked b.mu.
 func (b *Broker) tellWaits(s *served, until time.Time) {
 	if !s.waits {
 		s.waits = true
-		b.Log.Warn("a container that was just restarted for new secrets has new ones again: its next restart waits. "+
+		b.Log.Warn("a container that was restarted again and again for new secrets has new ones: its next restart waits. "+
 			"A secret that is another one at each read does not go with on-rotate restart", "container", s.facts.Name, "until", until)
 	}
 }
@@ -146,7 +161,7 @@ func (b *Broker) takeDebt(s *served) bool {
 	owed := s.owed && b.served[s.facts.ID] == s
 	s.owed, s.applying = false, owed
 	if owed && s.wants.OnRotate.Kind == workload.StrategyRestart {
-		b.restarted[s.facts.ID] = b.Now()
+		b.restarted[s.facts.ID] = append(b.restarted[s.facts.ID], b.Now())
 	}
 	return owed
 }
