@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -23,6 +24,7 @@ func (l *loader) check() {
 	l.addClouds()
 	l.checkIdentity()
 	if _, given := l.places["vault"]; given {
+		c.Vault.Address = cmp.Or(c.Vault.Address, os.Getenv("VAULT_ADDR")) // as Vault's own tools read it
 		l.checkVault("vault", c.Vault)
 		l.checkRate("vault.rate", c.Vault.Rate)
 	} else if len(c.Providers) == 0 && !l.refusedWithin("providers") {

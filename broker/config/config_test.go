@@ -78,6 +78,24 @@ grants:
 	}
 }
 
+// Vault's own variable says where Vault is when no file does.
+func TestAddressByVaultsOwnVariable(t *testing.T) {
+	t.Setenv("VAULT_ADDR", "https://elsewhere.internal:8200")
+	for text, want := range map[string]string{
+		"vault: {role: r}\n": "https://elsewhere.internal:8200",
+		"vault: {role: r, address: https://vault.internal:8200}\n": "https://vault.internal:8200",
+	} {
+		c, _, problems := load(t, map[string]string{"q.yaml": text})
+		if problems != "" || c.Vault.Address != want {
+			t.Errorf("%s: %q, %s", text, c.Vault.Address, problems)
+		}
+	}
+	t.Setenv("VAULT_ADDR", "vault.internal")
+	if _, _, problems := load(t, map[string]string{"q.yaml": "vault: {role: r}\n"}); !strings.Contains(problems, "vault.address: is not an https:// URL") {
+		t.Errorf("problems: %s", problems)
+	}
+}
+
 // full returns the example that uses every key.
 func full(t testing.TB) config.Config {
 	t.Helper()
