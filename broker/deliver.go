@@ -29,8 +29,10 @@ func (b *Broker) Deliver(ctx context.Context, arrival inject.Arrival) (inject.De
 	if !workload.Labelled(facts.Labels) {
 		return inject.Delivery{}, nil
 	}
-	user := workload.User(arrival.User)
-	facts.User = &user
+	if arrival.User != nil {
+		user := workload.User(*arrival.User)
+		facts.User = &user
+	}
 	delivery, err := b.deliver(ctx, arrival, facts)
 	if err != nil {
 		b.Log.Warn("start refused", "container", facts.Name, "id", facts.ID, "reason", err)
@@ -143,9 +145,14 @@ func fits(arrival inject.Arrival, wants workload.Wants) error {
 
 // ownerOf returns who owns the files, as the host's kernel numbers users.
 func ownerOf(arrival inject.Arrival, wants workload.Wants) (inject.Owner, error) {
-	inside := arrival.User
-	if wants.Owner != nil {
+	var inside inject.Owner
+	switch {
+	case wants.Owner != nil:
 		inside = inject.Owner(*wants.Owner)
+	case arrival.User != nil:
+		inside = *arrival.User
+	default:
+		return inject.Owner{}, fmt.Errorf("as which user its process runs is known to its image alone: say who owns its files with the label %sowner, in numbers", workload.Prefix)
 	}
 	uid, uidMapped := onHost(arrival.UIDMap, inside.UID)
 	gid, gidMapped := onHost(arrival.GIDMap, inside.GID)

@@ -351,7 +351,7 @@ func TestMountInTheWay(t *testing.T) {
 		h.turnsAway(a, "the variable B would be written to a disk", "mount one there", "quaymaster.secret.<name>")
 		a.MemoryOnly = true
 		a.UIDMap = []inject.IDMap{{Container: 0, Host: 100000, Size: 1}}
-		a.User.UID = 1000
+		a.User = &inject.Owner{UID: 1000}
 		h.turnsAway(a, "user 1000:", "does not exist in its user namespace", "quaymaster.owner")
 		h.wasRead("shop/db", 0)
 		if r := h.audited(audit.Decision, "db"); len(r) != 0 {
@@ -373,9 +373,9 @@ func TestPolicyByUser(t *testing.T) {
 		h.store.put("shop/db", "password", "one")
 		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db", "quaymaster.owner", fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()))
 		a := arrival("db")
-		a.User = inject.Owner{UID: 8, GID: 8}
+		a.User = &inject.Owner{UID: 8, GID: 8}
 		h.turnsAway(a, "user=8")
-		a.User = inject.Owner{UID: 7, GID: 7}
+		a.User = &inject.Owner{UID: 7, GID: 7}
 		if _, err := h.deliver(t.Context(), a); err != nil {
 			t.Error(err)
 		}

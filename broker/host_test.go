@@ -148,7 +148,7 @@ func shopMayRead(t *testing.T, patterns ...string) *policy.Policy {
 // this test: only root can give files to others.
 func arrival(id string) inject.Arrival {
 	return inject.Arrival{Gate: "runtime", Container: id, MemoryOnly: true,
-		User: inject.Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}}
+		User: &inject.Owner{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}}
 }
 
 // deliver brings a container to the gate.

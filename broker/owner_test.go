@@ -46,14 +46,14 @@ func TestOwnerOf(t *testing.T) {
 		want    inject.Owner
 		refused string
 	}{
-		"process user":        {inject.Arrival{User: inject.Owner{UID: 7, GID: 8}}, nil, inject.Owner{UID: 7, GID: 8}, ""},
-		"owner label":         {inject.Arrival{User: inject.Owner{UID: 7, GID: 8}}, &workload.User{UID: 70, GID: 71}, inject.Owner{UID: 70, GID: 71}, ""},
-		"mapped process user": {inject.Arrival{User: inject.Owner{UID: 7, GID: 8}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{UID: 100007, GID: 300008}, ""},
-		"mapped owner label": {inject.Arrival{User: inject.Owner{UID: 5000}, UIDMap: remap, GIDMap: other}, &workload.User{UID: 70, GID: 71},
+		"process user":        {inject.Arrival{User: &inject.Owner{UID: 7, GID: 8}}, nil, inject.Owner{UID: 7, GID: 8}, ""},
+		"owner label":         {inject.Arrival{User: &inject.Owner{UID: 7, GID: 8}}, &workload.User{UID: 70, GID: 71}, inject.Owner{UID: 70, GID: 71}, ""},
+		"mapped process user": {inject.Arrival{User: &inject.Owner{UID: 7, GID: 8}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{UID: 100007, GID: 300008}, ""},
+		"mapped owner label": {inject.Arrival{User: &inject.Owner{UID: 5000}, UIDMap: remap, GIDMap: other}, &workload.User{UID: 70, GID: 71},
 			inject.Owner{UID: 100070, GID: 300071}, ""},
-		"user not mapped":  {inject.Arrival{User: inject.Owner{UID: 1000, GID: 8}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{}, "user 1000:8 does not exist"},
-		"group not mapped": {inject.Arrival{User: inject.Owner{UID: 7, GID: 1000}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{}, "user 7:1000 does not exist"},
-		"owner label not mapped": {inject.Arrival{User: inject.Owner{UID: 7, GID: 8}, UIDMap: remap, GIDMap: other}, &workload.User{UID: 65534, GID: 65534},
+		"user not mapped":  {inject.Arrival{User: &inject.Owner{UID: 1000, GID: 8}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{}, "user 1000:8 does not exist"},
+		"group not mapped": {inject.Arrival{User: &inject.Owner{UID: 7, GID: 1000}, UIDMap: remap, GIDMap: other}, nil, inject.Owner{}, "user 7:1000 does not exist"},
+		"owner label not mapped": {inject.Arrival{User: &inject.Owner{UID: 7, GID: 8}, UIDMap: remap, GIDMap: other}, &workload.User{UID: 65534, GID: 65534},
 			inject.Owner{}, "user 65534:65534 does not exist in its user namespace: choose another with the label quaymaster.owner"},
 	} {
 		got, err := ownerOf(c.arrival, workload.Wants{Owner: c.label})

@@ -47,10 +47,19 @@ type IDMap struct{ Container, Host, Size uint32 }
 
 // Arrival is what a gate knows of a container that waits to start.
 type Arrival struct {
-	Gate      string // "runtime"
+	Gate      string // "runtime", "volume", "cdi", "late"
 	Container string // the engine's full ID
-	// User is the process user as the container numbers it.
-	User Owner
+	// Others are the containers that it may be as well, where Docker does not
+	// say which of several starts: what goes in must be the same for all.
+	Others []string
+	// Tree names the tree that its files go to; empty: Container does.
+	Tree string
+	// Profile is the host's profile that says what is wanted; empty: the
+	// container's labels do.
+	Profile string
+	// User is the process user as the container numbers it; nil: the gate does
+	// not know it.
+	User *Owner
 	// UIDMap and GIDMap are empty when the container shares the host's user namespace.
 	UIDMap, GIDMap []IDMap
 	// Mounts are the paths inside the container at which it already mounts
@@ -62,6 +71,11 @@ type Arrival struct {
 	// MemoryOnly says that what the gate writes for the engine's runtime
 	// stays in memory, which delivering variables requires.
 	MemoryOnly bool
+	// FilesOnly says that the gate cannot deliver variables at all.
+	FilesOnly bool
+	// PID is the container's first process where that exists already, as the
+	// agent's PID namespace numbers it; else zero.
+	PID int
 }
 
 // Delivery is what a gate adds to a container. The zero Delivery means: let it
@@ -70,12 +84,51 @@ type Delivery struct {
 	Source    string // the tree, on the host; empty when there are no files
 	Target    string // where the container sees it
 	Variables []Variable
+	// ExecVariables says that processes which are started in the container
+	// later get the variables too.
+	ExecVariables bool
 }
 
 // Deliverer answers the gates. An error is shown to whoever started the
 // container, so it names the container, the ref and what to do.
 type Deliverer interface {
 	Deliver(ctx context.Context, arrival Arrival) (Delivery, error)
+}
+
+// Ender is told by a gate that learns it that what it delivered is in use no
+// more: the container's run is over, or never began. It may be told again, and
+// of trees that are not there.
+type Ender interface {
+	End(ctx context.Context, tree string)
+}
+
+// Attacher mounts a tree read-only into a process's mount namespace. target is
+// a path inside the container, whose owner may have prepared it: no link is
+// followed and nothing but a missing directory is made.
+type Attacher interface {
+	Attach(ctx context.Context, pid int, source, target string) error
+}
+
+// Task is what the Swarm gate knows of a task that wants one secret.
+type Task struct {
+	ID, Name, Image    string
+	ServiceID, Service string
+	ServiceLabels      map[string]string
+	NodeID, Node       string            // Node is the node's host name; empty: not known
+	Secret             string            // its name in the swarm, and of the file
+	SecretLabels       map[string]string // say what it is
+}
+
+// TaskDeliverer answers the Swarm gate. The value is the caller's to wipe.
+type TaskDeliverer interface {
+	DeliverTask(ctx context.Context, task Task) (secret.Value, error)
+}
+
+// Failure is a container whose last start failed.
+type Failure struct {
+	Container, Name string
+	Reason          string // in the engine's words, which repeat those of a gate
+	Restarts        bool   // it has a restart policy
 }
 
 // Trees keeps the trees of all containers on a memory filesystem. It may be

@@ -23,6 +23,7 @@ type Grant struct {
 	Workloads map[string]string // selector key → value, in which * and ** are wildcards
 	Secrets   []secret.Pattern
 	Login     Login
+	BootCache bool // its secrets may be kept, encrypted, for a boot at which no provider answers
 }
 
 // Login is as whom the secrets of a grant are read where their provider can
@@ -51,7 +52,10 @@ type Decision struct {
 	Allowed bool
 	Grant   string // the grant that allowed it
 	Login   Login  // that of the grant
-	Reason  string // which rule said so, for people
+	// BootCache says that the value may be kept, encrypted, for a boot at which
+	// its provider does not answer.
+	BootCache bool
+	Reason    string // which rule said so, for people
 }
 
 // New returns the policy of these grants.
@@ -73,7 +77,7 @@ func (p *Policy) Decide(selectors workload.Selectors, ref secret.Ref) Decision {
 	for _, g := range p.grants {
 		workloadMatches, refMatches := g.mismatch(selectors) == "", g.lists(ref)
 		if workloadMatches && refMatches {
-			return Decision{Allowed: true, Grant: g.Name, Login: g.Login, Reason: fmt.Sprintf("grant %q gives it", g.Name)}
+			return Decision{Allowed: true, Grant: g.Name, Login: g.Login, BootCache: g.BootCache, Reason: fmt.Sprintf("grant %q gives it", g.Name)}
 		}
 		if workloadMatches {
 			forWorkload = append(forWorkload, g)

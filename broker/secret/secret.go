@@ -80,3 +80,10 @@ func (s Secret) Wipe() {
 		value.Wipe()
 	}
 }
+
+// Held is a secret as it was last read, which may be handed on: to the next
+// agent, or to the next boot. Its Ref is whole, and it has no lease.
+type Held struct {
+	Secret Secret
+	Read   time.Time // when it was last known to be the provider's
+}

@@ -29,6 +29,17 @@ type Facts struct {
 	// User is the process user as the container numbers it; nil where only the
 	// gate that it passed knew it.
 	User *User
+	// Node is the host name of the swarm's node that a task runs on; empty for
+	// what is no task.
+	Node string
+	// Volumes are the volumes that the container mounts.
+	Volumes []Volume
+}
+
+// Volume is one that a container mounts.
+type Volume struct {
+	Name, Driver string
+	Source       string // on the host; empty while it is not mounted
 }
 
 // User is a process's user and group as the container numbers them.
@@ -53,6 +64,7 @@ const (
 	SelectorComposeProject = "compose.project"
 	SelectorComposeService = "compose.service"
 	SelectorSwarmService   = "swarm.service"
+	SelectorSwarmNode      = "swarm.node"
 	LabelPrefix            = "label."
 	ImageLabelPrefix       = "image.label."
 )
@@ -67,6 +79,9 @@ func Attest(facts Facts) Selectors {
 	}
 	if facts.User != nil {
 		selectors[SelectorUser] = strconv.FormatUint(uint64(facts.User.UID), 10)
+	}
+	if facts.Node != "" {
+		selectors[SelectorSwarmNode] = facts.Node
 	}
 	for key, value := range facts.ImageLabels {
 		selectors[ImageLabelPrefix+key] = value

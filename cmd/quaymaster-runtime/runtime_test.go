@@ -334,7 +334,7 @@ func TestAgentPasses(t *testing.T) {
 	e := newEngine(t, labelledFile)
 	config := e.config(t)
 	e.agent(t, func(_ context.Context, a inject.Arrival) (inject.Delivery, error) {
-		if a.Container != e.id || a.User != (inject.Owner{UID: 65532, GID: 65533}) || !slices.Equal(a.Mounts, []string{"/etc/hosts"}) ||
+		if a.Container != e.id || *a.User != (inject.Owner{UID: 65532, GID: 65533}) || !slices.Equal(a.Mounts, []string{"/etc/hosts"}) ||
 			a.EngineDir != e.dir+"/containers/"+e.id || !a.MemoryOnly {
 			t.Errorf("arrival %+v", a)
 		}

@@ -187,7 +187,7 @@ func (g *Gate) deliver(ctx context.Context, arrival inject.Arrival) (delivery in
 func arrival(r wire.Request) inject.Arrival {
 	return inject.Arrival{
 		Gate: Name, Container: r.ID,
-		User:   inject.Owner{UID: r.UID, GID: r.GID},
+		User:   &inject.Owner{UID: r.UID, GID: r.GID},
 		UIDMap: idMaps(r.UIDMap), GIDMap: idMaps(r.GIDMap),
 		Mounts: r.Mounts, EngineDir: r.EngineDir, MemoryOnly: r.MemoryOnly,
 	}

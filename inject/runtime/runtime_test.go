@@ -115,7 +115,7 @@ func ask(t *testing.T, g gate, request wire.Request) wire.Answer {
 func TestPass(t *testing.T) {
 	request := wire.Request{ID: "4f1c", UID: 1, GID: 2, UIDMap: []wire.IDMap{{Container: 1, Host: 2, Size: 3}},
 		GIDMap: []wire.IDMap{{Container: 4, Host: 5, Size: 6}}, Mounts: []string{"/proc"}, EngineDir: "/e", MemoryOnly: true}
-	want := inject.Arrival{Gate: "runtime", Container: "4f1c", User: inject.Owner{UID: 1, GID: 2},
+	want := inject.Arrival{Gate: "runtime", Container: "4f1c", User: &inject.Owner{UID: 1, GID: 2},
 		UIDMap: []inject.IDMap{{Container: 1, Host: 2, Size: 3}}, GIDMap: []inject.IDMap{{Container: 4, Host: 5, Size: 6}},
 		Mounts: []string{"/proc"}, EngineDir: "/e", MemoryOnly: true}
 	g := open(t, time.Minute, func(_ context.Context, a inject.Arrival) (inject.Delivery, error) {
