@@ -49,15 +49,19 @@ func (b *Broker) note() {
 	}
 }
 
-// memoOf is what there is to be noted of a container that is served.
-func (b *Broker) memoOf(id string) memo.Memo {
+// memoOf is what there is to be noted of a run that is served.
+func (b *Broker) memoOf(tree string) memo.Memo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.served[id]
+	s := b.served[tree]
 	if s == nil {
 		return memo.Memo{}
 	}
-	return memo.Memo{User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+	m := memo.Memo{Gate: s.gate, Profile: s.profile, User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+	if s.tree != s.facts.ID {
+		m.Container = s.facts.ID
+	}
+	return m
 }
 
 // sum tells the variables of a bundle from others.
@@ -102,6 +106,7 @@ func (s *store) disinherit(gone func(container string) bool) {
 	for container := range s.former {
 		if gone(container) {
 			s.giveUpFormer(container)
+			s.touch(container)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func newDebts() map[workload.StrategyKind]chan struct{} {
 // locked b.mu.
 func (b *Broker) owe(s *served) {
 	s.owed = true
-	b.store.touchNow(s.facts.ID)
+	b.store.touchNow(s.tree)
 	select {
 	case b.debts[s.wants.OnRotate.Kind] <- struct{}{}:
 	default: // it is known that there is something
@@ -88,12 +88,12 @@ func (b *Broker) settleDebts(ctx context.Context, due []*served) (settled bool) 
 func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, s := range b.served {
+	for _, s := range b.served {
 		if !s.owed || !s.started || s.wants.OnRotate.Kind != kind {
 			continue
 		}
 		if kind == workload.StrategyRestart {
-			if at := b.mayRestart(id); at.After(b.Now()) {
+			if at := b.mayRestart(s.facts.ID); at.After(b.Now()) {
 				next = earlier(next, at)
 				b.tellWaits(s, at)
 				continue
@@ -101,7 +101,7 @@ func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time
 		}
 		due = append(due, s)
 	}
-	slices.SortFunc(due, func(one, two *served) int { return strings.Compare(one.facts.ID, two.facts.ID) })
+	slices.SortFunc(due, func(one, two *served) int { return strings.Compare(one.tree, two.tree) })
 	return due, next
 }
 
@@ -138,8 +138,8 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.applying = false
-	b.store.touchNow(s.facts.ID)
-	switch runs := b.served[s.facts.ID] == s; {
+	b.store.touchNow(s.tree)
+	switch runs := b.served[s.tree] == s; {
 	case err != nil && runs:
 		s.owed = true
 		delete(b.restarted, s.facts.ID) // it was not
@@ -158,7 +158,7 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 func (b *Broker) takeDebt(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	owed := s.owed && b.served[s.facts.ID] == s
+	owed := s.owed && b.served[s.tree] == s
 	s.owed, s.applying = false, owed
 	if owed && s.wants.OnRotate.Kind == workload.StrategyRestart {
 		b.restarted[s.facts.ID] = append(b.restarted[s.facts.ID], b.Now())

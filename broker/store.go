@@ -90,7 +90,7 @@ type entry struct {
 	current secret.Secret
 	read    time.Time                // when current was last known to be the provider's
 	edition int                      // grows with every change of current; zero: nothing was read yet
-	holders map[string]time.Duration // by container ID: how often each wants it read again
+	holders map[string]time.Duration // by tree: how often each wants it read again
 	every   time.Duration            // how often the most eager holder does, or did
 	retired []secret.Lease           // of earlier values, which may still be in use
 	granted time.Duration            // the TTL that current was issued with, before any renewal
@@ -135,31 +135,32 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 	return s
 }
 
-// hold says that the container needs exactly these secrets from now on, until
-// the next call or release: they are kept, and read again in time.
-func (s *store) hold(container string, holdings []holding) {
+// hold says that the holder, a run of a container, needs exactly these secrets
+// from now on, until the next call or release: they are kept, and read again in
+// time.
+func (s *store) hold(holder string, holdings []holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	needed := map[key]bool{}
 	for _, h := range holdings {
 		needed[h.key()] = true
-		s.holdOne(container, h)
+		s.holdOne(holder, h)
 	}
-	s.leave(container, func(k key) bool { return !needed[k] })
-	s.touch(container)
+	s.leave(holder, func(k key) bool { return !needed[k] })
+	s.touch(holder)
 	s.change()
 }
 
-// holdOne adds one holder; the most eager of a container's wants counts.
-func (s *store) holdOne(container string, h holding) {
+// holdOne adds one holder; the most eager of its wants counts.
+func (s *store) holdOne(holder string, h holding) {
 	e := s.entries[h.key()]
 	if e == nil {
 		e = &entry{origin: h.origin, holders: map[string]time.Duration{}}
 		s.entries[h.key()] = e
 	}
 	first := len(e.holders) == 0
-	if before, holds := e.holders[container]; !holds || h.refresh < before {
-		e.holders[container] = h.refresh
+	if before, holds := e.holders[holder]; !holds || h.refresh < before {
+		e.holders[holder] = h.refresh
 	}
 	e.every = slices.Min(slices.Collect(maps.Values(e.holders)))
 	if first && e.failures == 0 && !e.refusedLately(s.now()) {
@@ -173,18 +174,17 @@ func (s *store) holdOne(container string, h holding) {
 
 // release ends what hold began. What belongs to the container alone stays for
 // its next start, until drop.
-func (s *store) release(container string) {
+func (s *store) release(holder string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leave(container, func(key) bool { return true })
-	s.giveUpFormer(container)
-	s.touch(container)
+	s.leave(holder, func(key) bool { return true })
+	s.touch(holder)
 }
 
-func (s *store) leave(container string, which func(key) bool) {
+func (s *store) leave(holder string, which func(key) bool) {
 	for k, e := range s.entries {
-		if _, holds := e.holders[container]; holds && which(k) {
-			delete(e.holders, container)
+		if _, holds := e.holders[holder]; holds && which(k) {
+			delete(e.holders, holder)
 			e.idle = s.now()
 		}
 	}
