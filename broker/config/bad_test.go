@@ -158,8 +158,8 @@ q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file
 	{"grant with empty workloads", one(valid + "  - {name: b, workloads: {}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: grants[1].workloads: no selector: the grant would match every container; name one, as in {compose.project: shop}`},
 	{"grant with an unknown selector", one(valid + "  - {name: b, workloads: {image.signer: b, label.: c}, secrets: [\"vault:kv/b\"]}"),
-		`q.yaml:4:27: grants[1].workloads.image.signer: unknown selector "image.signer"; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>
-q.yaml:4:44: grants[1].workloads.label.: unknown selector "label."; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>`},
+		`q.yaml:4:27: grants[1].workloads.image.signer: unknown selector "image.signer"; the selectors are compose.project, compose.service, image.ref, name, swarm.node, swarm.service, user, label.<key> and image.label.<key>
+q.yaml:4:44: grants[1].workloads.label.: unknown selector "label."; the selectors are compose.project, compose.service, image.ref, name, swarm.node, swarm.service, user, label.<key> and image.label.<key>`},
 	{"grant by image labels alone", one(valid + "  - {name: b, workloads: {image.label.app: b}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: grants[1].workloads: only image.label. selectors: what an image says of itself is never enough to get a secret; add one that the image does not choose, as in {image.ref: "shop/*"}`},
 	{"grant with an empty value", one(valid + "  - {name: b, workloads: {name: }, secrets: [\"vault:kv/b\"]}"),

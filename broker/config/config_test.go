@@ -114,7 +114,9 @@ func full(t testing.TB) config.Config {
 
 func TestEveryKeyIsRead(t *testing.T) {
 	c := full(t)
+	c.LateAttach = lateAttach(t)
 	merged := c
+	merged.StartFailed = true // the one that is not zero by default
 	merged.Providers = map[string]config.Provider{"*": mergedProvider(c)}
 	everyFieldSet(t, "", reflect.ValueOf(merged))
 	changedFromDefault(t, "", reflect.ValueOf(c), reflect.ValueOf(config.Default()))
@@ -127,6 +129,17 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(c.Vaults())); !slices.Equal(names, []string{"shop-vault", "vault"}) {
 		t.Errorf("vaults: %v", names)
 	}
+}
+
+// lateAttach returns what is read of the one key that cannot stand beside the
+// others in full.yaml.
+func lateAttach(t *testing.T) bool {
+	t.Helper()
+	c, _, problems := load(t, one(valid+"late_attach: true"))
+	if problems != "" {
+		t.Error(problems)
+	}
+	return c.LateAttach
 }
 
 // mergedProvider has what any provider has: no type may have every key.

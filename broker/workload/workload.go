@@ -69,6 +69,19 @@ const (
 	ImageLabelPrefix       = "image.label."
 )
 
+// single are the selectors that a ref may name and that are no family.
+var single = []string{SelectorComposeProject, SelectorComposeService, SelectorImageRef, SelectorName, SelectorSwarmNode, SelectorSwarmService}
+
+// nameable reports whether a ref may name the selector.
+func nameable(key string) bool {
+	for _, family := range []string{LabelPrefix, ImageLabelPrefix} {
+		if name, found := strings.CutPrefix(key, family); found && name != "" {
+			return true
+		}
+	}
+	return slices.Contains(single, key)
+}
+
 // Attest turns facts into selectors. A label counts as the container's own
 // only when the image does not bring the same label with the same value along:
 // who can build an image must not be able to choose a workload's identity.
