@@ -26,6 +26,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/broker/rotation"
+	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/render"
@@ -51,6 +52,8 @@ type Engine interface {
 	Start(ctx context.Context, id string) error
 	// Process describes a running container as an arrival without a gate.
 	Process(ctx context.Context, id string) (inject.Arrival, error)
+	// Tasks returns the IDs of the swarm's tasks that are not over.
+	Tasks(ctx context.Context) (map[string]bool, error)
 	rotation.Engine
 }
 
@@ -80,6 +83,11 @@ type Options struct {
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
 	RequireGate bool          // stop a labelled container that passed no gate
+	// HandedOn is what the agent before this one held, and Cached what an
+	// earlier boot did; their values are the Broker's. BootCache keeps secrets for
+	// the next boot; nil: none are.
+	HandedOn, Cached []secret.Held
+	BootCache        Cache
 	// LateAttach gives a labelled container that passed no gate its files
 	// afterwards. Attacher is what does it, then and on request.
 	LateAttach bool
@@ -130,6 +138,8 @@ func New(options Options) *Broker {
 	}
 	b.failed = make(chan struct{}, 1)
 	b.store = newStore(options, b.tellTrouble)
+	b.store.seed(options.HandedOn, options.Providers, "")
+	b.store.seed(options.Cached, options.Providers, booting)
 	return b
 }
 
@@ -142,6 +152,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
+	if b.BootCache != nil {
+		group.Go(func() error { return b.keepCache(ctx) })
+	}
 	if b.StartFailed {
 		group.Go(func() error { return b.revive(ctx) })
 	}

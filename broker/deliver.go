@@ -99,11 +99,7 @@ func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, s *served)
 // wantsOf is what a container asks for: by the profile that its gate names, or
 // else by its labels, which may name one.
 func (b *Broker) wantsOf(facts workload.Facts, profile string) (workload.Wants, error) {
-	labels, err := b.Profiles.Merge(facts.Labels, profile)
-	if err != nil {
-		return workload.Wants{}, err
-	}
-	wants, err := workload.ParseLabels(labels, workload.Attest(facts))
+	wants, err := b.Profiles.Parse(facts.Labels, profile, workload.Attest(facts))
 	return wants, oneLine(unjoin(err))
 }
 
@@ -156,7 +152,7 @@ func (b *Broker) create(s *served, owner inject.Owner, bundle inject.Bundle, edi
 	if source, err = b.Trees.Create(s.tree, owner, bundle.Files); err != nil {
 		return "", fmt.Errorf("its secrets could not be written: %w", err)
 	}
-	s.editions, s.variables = editions, b.sum(bundle.Variables)
+	s.editions, s.variables = editions, b.sum(s, bundle)
 	b.store.touchNow(s.tree)
 	return source, nil
 }

@@ -64,11 +64,15 @@ func (b *Broker) memoOf(tree string) memo.Memo {
 	return m
 }
 
-// sum tells the variables of a bundle from others.
-func (b *Broker) sum(variables []inject.Variable) string {
+// sum tells what a run's processes began with, and cannot be given anew, from
+// others: its variables, or a task's secret.
+func (b *Broker) sum(s *served, bundle inject.Bundle) string {
 	values := []secret.Value{secret.NewValue(nil)} // not known is something else than none
-	for _, v := range variables {
+	for _, v := range bundle.Variables {
 		values = append(values, secret.NewValue([]byte(v.Name)), v.Value)
+	}
+	if s.task != nil {
+		values = append(values, bundle.Files[0].Value)
 	}
 	return b.Audit.MAC(values...).String()
 }

@@ -38,6 +38,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		gather(ctx, reads)
 		b.updateAll(ctx)
 		b.sweep(ctx)
+		b.reapTasks(ctx)
 		next = earlier(next, b.tidyUp(ctx))
 		b.note()
 		wait := housekeeping

@@ -14,6 +14,7 @@ import (
 // of its own.
 type served struct {
 	facts   workload.Facts
+	task    *inject.Task     // of a swarm, where it is one and no container
 	others  []workload.Facts // the containers that it may be as well, until it is known
 	tree    string           // names its tree and itself; at the runtime gate it is the container's ID
 	wants   workload.Wants
@@ -29,6 +30,7 @@ type served struct {
 	pruneAt  time.Time         // when its old generation may go; zero: there is none
 	failing  string            // why its last update failed, so that it is said once
 	owed     bool              // its strategy is still to be applied
+	owedAt   time.Time         // since when
 	applying bool              // its strategy is being applied
 	// variables tells those that its process began with from others; empty: not
 	// known.
@@ -100,8 +102,10 @@ func (b *Broker) end(tree string, s *served) {
 	if b.served[tree] != s {
 		return
 	}
-	if err := b.Trees.Remove(tree); err != nil {
-		b.Log.Error("the tree of a container that ended could not be wiped", "tree", tree, "error", err)
+	if s == nil || s.task == nil {
+		if err := b.Trees.Remove(tree); err != nil {
+			b.Log.Error("the tree of a container that ended could not be wiped", "tree", tree, "error", err)
+		}
 	}
 	container := b.containerOf(tree)
 	delete(b.served, tree)

@@ -42,20 +42,21 @@ type store struct {
 	byVersion map[string]bool
 	tell      func(ref secret.Ref, err error) // of a change in how keeping a secret fresh goes
 
-	mu      sync.Mutex
-	entries map[key]*entry
-	flights map[key]*flight
-	size    int // bytes of all current values
-	graves  []grave
-	loose   []*looseEnd
-	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
-	former  map[string][]former                       // leases that containers had from an earlier agent
-	touched map[string]bool                           // containers of which there is something to be noted
-	readers map[int]bool                              // deliveries that read values now, by number
-	number  int                                       // of the last of them
-	fetches sync.WaitGroup
-	closed  bool // nothing is read any more
-	changed bool // what running containers may be given may be something else by now
+	mu       sync.Mutex
+	entries  map[key]*entry
+	flights  map[key]*flight
+	size     int // bytes of all current values
+	graves   []grave
+	loose    []*looseEnd
+	logins   map[string]map[providers.Delegator]origin // that may have been made, by container
+	former   map[string][]former                       // leases that containers had from an earlier agent
+	touched  map[string]bool                           // containers of which there is something to be noted
+	readers  map[int]bool                              // deliveries that read values now, by number
+	number   int                                       // of the last of them
+	fetches  sync.WaitGroup
+	closed   bool // nothing is read any more
+	changed  bool // what running containers may be given may be something else by now
+	uncached bool // the boot cache may have something else than it should
 
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
@@ -92,8 +93,11 @@ type entry struct {
 	edition int                      // grows with every change of current; zero: nothing was read yet
 	holders map[string]time.Duration // by tree: how often each wants it read again
 	every   time.Duration            // how often the most eager holder does, or did
-	retired []secret.Lease           // of earlier values, which may still be in use
-	granted time.Duration            // the TTL that current was issued with, before any renewal
+	// keepers are the containers for which the boot cache has it, by ID, however
+	// long they are stopped.
+	keepers map[string]bool
+	retired []secret.Lease // of earlier values, which may still be in use
+	granted time.Duration  // the TTL that current was issued with, before any renewal
 
 	step     lease.Step // what to do at next
 	next     time.Time  // zero: nothing
@@ -118,7 +122,8 @@ type held struct {
 type holding struct {
 	origin
 	refresh time.Duration
-	soon    bool // it is read at once when it was never read: no start reads it
+	soon    bool   // it is read at once when it was never read: no start reads it
+	keeper  string // the container for which the boot cache has it; empty: it does not
 }
 
 func newStore(o Options, tell func(secret.Ref, error)) *store {
@@ -155,8 +160,11 @@ func (s *store) hold(holder string, holdings []holding) {
 func (s *store) holdOne(holder string, h holding) {
 	e := s.entries[h.key()]
 	if e == nil {
-		e = &entry{origin: h.origin, holders: map[string]time.Duration{}}
+		e = &entry{origin: h.origin, holders: map[string]time.Duration{}, keepers: map[string]bool{}}
 		s.entries[h.key()] = e
+	}
+	if h.keeper != "" {
+		e.keepers[h.keeper], s.uncached = true, true
 	}
 	first := len(e.holders) == 0
 	if before, holds := e.holders[holder]; !holds || h.refresh < before {

@@ -166,11 +166,16 @@ func (b *Broker) compare(s *served, bundle inject.Bundle) (change rotation.Chang
 	if b.served[s.tree] != s {
 		return change, errWentAway
 	}
+	change.Variables = s.variables != "" && s.variables != b.sum(s, bundle)
+	if s.task != nil {
+		return change, nil
+	}
 	same, err := b.Trees.Holds(s.tree, bundle.Files)
 	if err != nil {
 		return change, fmt.Errorf("what it has could not be read: %w", err)
 	}
-	return rotation.Change{Files: !same, Variables: s.variables != "" && s.variables != b.sum(bundle.Variables)}, nil
+	change.Files = !same
+	return change, nil
 }
 
 // swap makes the update, unless the container has ended or begun again.

@@ -193,7 +193,11 @@ func (b *Broker) hold(s *served, items []item) error {
 	origins := map[string]origin{}
 	for _, i := range items {
 		for _, n := range i.needs {
-			holdings = append(holdings, holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh), soon: s.adopted})
+			h := holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh), soon: s.adopted}
+			if n.decision.BootCache {
+				h.keeper = s.facts.ID
+			}
+			holdings = append(holdings, h)
 			keys = append(keys, n.origin.key())
 			origins[n.ref.Whole().String()] = n.origin
 		}

@@ -53,7 +53,7 @@ type Selectors map[string]string
 const (
 	labelComposeProject = "com.docker.compose.project"
 	labelComposeService = "com.docker.compose.service"
-	labelSwarmService   = "com.docker.swarm.service.name"
+	LabelSwarmService   = "com.docker.swarm.service.name"
 )
 
 // The selectors of one workload, and the two families of selectors.
@@ -109,7 +109,7 @@ func Attest(facts Facts) Selectors {
 			selectors[SelectorComposeProject] = value
 		case labelComposeService:
 			selectors[SelectorComposeService] = value
-		case labelSwarmService:
+		case LabelSwarmService:
 			selectors[SelectorSwarmService] = value
 		}
 	}
