@@ -93,7 +93,7 @@ func TestAddressByVaultsOwnVariable(t *testing.T) {
 		}
 	}
 	t.Setenv("VAULT_ADDR", "vault.internal")
-	if _, _, problems := load(t, map[string]string{"q.yaml": "vault: {role: r}\n"}); !strings.Contains(problems, "vault.address: is not an https:// URL") {
+	if _, _, problems := load(t, map[string]string{"q.yaml": "vault: {role: r}\n"}); !strings.Contains(problems, "vault.address: write it as https://host:port") {
 		t.Errorf("problems: %s", problems)
 	}
 }

@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"cmd/*":               5,
 
 	// Nouns of formats, below everything that has an opinion.
+	"auth/endpoint":       0,
 	"inject/jsonedit":     0,
 	"inject/runtime/wire": 0,
 }
@@ -58,7 +59,7 @@ var layers = map[string]int{
 // which must start in a millisecond.
 var standardOnly = []string{
 	"broker/secret", "broker/lease", "broker/workload", "broker/policy", "inject", "inject/jsonedit",
-	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "providers",
+	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "auth/endpoint", "providers",
 }
 
 // confined says where a library may be imported, so that replacing it is a
