@@ -27,6 +27,9 @@ func (b *Broker) recollect() {
 	for id, m := range memos {
 		b.memos[id] = m
 		b.store.inherit(id, m.Leases, b.Providers)
+		if m.Task != nil {
+			b.takeOverTask(m)
+		}
 	}
 }
 
@@ -57,7 +60,7 @@ func (b *Broker) memoOf(tree string) memo.Memo {
 	if s == nil {
 		return memo.Memo{}
 	}
-	m := memo.Memo{Gate: s.gate, Profile: s.profile, User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+	m := memo.Memo{Gate: s.gate, Profile: s.profile, Task: s.task, User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
 	if s.tree != s.facts.ID {
 		m.Container = s.facts.ID
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
@@ -100,6 +101,21 @@ func (b *Broker) furnishTask(ctx context.Context, s *served) (value secret.Value
 	b.store.touchNow(s.tree)
 	b.Log.Info("secret delivered to a task", "service", s.task.Service, "task", s.task.Name, "node", s.facts.Node, "secret", s.task.Secret)
 	return bundle.Files[0].Value, nil
+}
+
+// takeOverTask serves a task that an earlier agent gave a secret. The caller has
+// locked b.mu.
+func (b *Broker) takeOverTask(noted memo.Memo) {
+	s, err := b.runOfTask(*noted.Task)
+	if err != nil {
+		b.Log.Warn("a task of the swarm is no longer told of new secrets", "service", noted.Task.Service, "task", noted.Task.Name, "error", err)
+		return
+	}
+	s.adopted, s.variables = true, noted.Variables
+	b.serve(s)
+	if noted.Owed {
+		b.owe(s)
+	}
 }
 
 // reapTasks ends what was made for tasks that are over.

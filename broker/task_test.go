@@ -99,6 +99,31 @@ func TestRotationUpdatesTheService(t *testing.T) {
 	}, onNode(t, "two"))
 }
 
+// The next agent goes on where the last one ended: it knows the tasks, what they
+// have, and updates their service when that has changed.
+func TestTasksOutliveTheAgent(t *testing.T) {
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.alive("t1")
+		h.gets(task("t1", "quaymaster.on-rotate", "update"), "one")
+		h.sleep(time.Second)
+		h.stop()
+		h.boot()
+		h.sleep(refresh)
+		if all := h.Containers(); len(all) != 1 || len(h.engine.updates) != 0 {
+			t.Errorf("%+v, updates %q", all, h.engine.updates)
+		}
+		h.stop()
+		h.store.put("shop/db", "password", "two")
+		h.boot()
+		h.sleep(time.Minute)
+		if len(h.engine.updates) != 1 {
+			t.Errorf("updates %q", h.engine.updates)
+		}
+	}, onNode(t, "two"), memos)
+}
+
 // A swarm that cannot update a service now is asked again.
 func TestUpdateOfTheServiceFails(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {

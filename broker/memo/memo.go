@@ -21,15 +21,18 @@ import (
 	"strings"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 )
 
 // Memo is about one run of a container, by the name of its tree, and about the
 // container itself where that has the same name.
 type Memo struct {
-	Gate      string         `json:"gate,omitempty"`
-	Profile   string         `json:"profile,omitempty"`
-	Container string         `json:"container,omitempty"` // where the tree has another name
-	User      *workload.User `json:"user,omitempty"`      // nil: not known
+	Gate      string `json:"gate,omitempty"`
+	Profile   string `json:"profile,omitempty"`
+	Container string `json:"container,omitempty"` // where the tree has another name
+	// Task is what a swarm\'s manager said of a task that was given a secret.
+	Task *inject.Task   `json:"task,omitempty"`
+	User *workload.User `json:"user,omitempty"` // nil: not known
 	// Variables tells those that its process began with from others; empty:
 	// not known.
 	Variables string  `json:"variables,omitempty"`
