@@ -33,6 +33,8 @@ var layers = map[string]int{
 	"inject":              1,
 	"inject/daemonjson":   1,
 	"inject/runtime/spec": 1,
+	"inject/socket":       0,
+	"inject/plugin":       1,
 	"broker/workload":     1,
 	"broker/lease":        1,
 	"broker/audit":        1,
@@ -58,7 +60,7 @@ var layers = map[string]int{
 // which must start in a millisecond.
 var standardOnly = []string{
 	"broker/secret", "broker/lease", "broker/workload", "broker/policy", "inject", "inject/jsonedit",
-	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "providers",
+	"inject/runtime/wire", "inject/runtime/spec", "inject/socket", "inject/plugin", "inject/volume", "inject/swarm", "cmd/quaymaster-runtime", "auth", "providers",
 }
 
 // confined says where a library may be imported, so that replacing it is a
