@@ -144,8 +144,8 @@ var execSwitches = [...]string{"tty", "t", "detach", "d", "no-new-privs", "ignor
 
 // parseExec reads the flags of exec, of which at is the first one's place. They
 // end before the ID, which is the first argument that is no flag: what stands
-// behind it belongs to the process. So a flag with nothing but its value behind
-// it has no value: no ID would be left.
+// behind it belongs to the process. A flag that this program does not know has
+// no value where another flag stands behind it, or nothing but the ID.
 func (c *call) parseExec(args []string, at int) {
 	for len(args) > 0 {
 		name, value, used := flag(args)
@@ -158,7 +158,7 @@ func (c *call) parseExec(args []string, at int) {
 				c.id = args[0]
 			}
 			return
-		case isSwitch(name) || used == 2 && len(args) <= 2:
+		case isSwitch(name) || used == 2 && (len(args) <= 2 || strings.HasPrefix(value, "-")):
 			used = 1
 		case name == "process" || name == "p":
 			c.process, c.processAt = value, at+used-1

@@ -102,31 +102,55 @@ type workload struct {
 // this container and says no makes a container one that is not ours.
 func readWorkload(engineDir, id string) workload {
 	w := workload{unknown, "container " + id, "may have a " + labelPrefix + "* label (the engine's own file for it does not tell)"}
-	if engineDir == "" {
+	text := readEngineFile(engineDir, id)
+	switch {
+	case text == nil:
 		return w
-	}
-	text, err := readFile(engineDir + "/config.v2.json")
-	if err != nil || !bytes.Contains(text, []byte(id)) {
-		return w
-	}
-	if !bytes.Contains(text, []byte(labelPrefix)) {
+	case !bytes.Contains(text, []byte(labelPrefix)):
 		w.labels = never
 		return w
 	}
-	root, err := jsonedit.Parse(text)
-	if err != nil {
+	root := parseEngineFile(text, id)
+	if root.Kind() == jsonedit.Missing {
 		return w
 	}
-	if found, _ := root.Get("ID").Text(); found != id {
-		return w
-	}
-	if name, _ := root.Get("Name").Text(); name != "" {
-		w.name = "container " + strings.TrimPrefix(name, "/") + " (" + id + ")"
-	}
+	w.name = nameOf(root, id)
 	if w.labels = labelsOf(root.Get("Config")); w.labels == labelled {
 		w.reason = "has a " + labelPrefix + "* label"
 	}
 	return w
+}
+
+// readEngineFile returns nothing where the file does not mention the container.
+func readEngineFile(engineDir, id string) []byte {
+	if engineDir == "" {
+		return nil
+	}
+	text, err := readFile(engineDir + "/config.v2.json")
+	if err != nil || !bytes.Contains(text, []byte(id)) {
+		return nil
+	}
+	return text
+}
+
+// parseEngineFile returns the zero Node where the file is not the container's.
+func parseEngineFile(text []byte, id string) jsonedit.Node {
+	root, err := jsonedit.Parse(text)
+	if err != nil {
+		return jsonedit.Node{}
+	}
+	if own, _ := root.Get("ID").Text(); own != id {
+		return jsonedit.Node{}
+	}
+	return root
+}
+
+// nameOf is how messages name the container.
+func nameOf(root jsonedit.Node, id string) string {
+	if name, _ := root.Get("Name").Text(); name != "" {
+		return "container " + strings.TrimPrefix(name, "/") + " (" + id + ")"
+	}
+	return "container " + id
 }
 
 // labelsOf reads Config of config.v2.json; Docker writes Labels always.

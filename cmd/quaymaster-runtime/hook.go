@@ -44,8 +44,8 @@ func passHook(s settings, args []string) error {
 		return because("container "+state.id, err)
 	}
 	request.Profile, request.PID = profile, state.pid
-	w := readWorkload(request.EngineDir, state.id)
-	w.labels, w.reason = labelled, "has a device of the profile "+profile
+	root := parseEngineFile(readEngineFile(request.EngineDir, state.id), state.id)
+	w := workload{labelled, nameOf(root, state.id), "has a device of the profile " + profile}
 	answer, err := gate{settings: s}.ask(request, w)
 	switch {
 	case err != nil:
