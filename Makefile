@@ -34,6 +34,11 @@ setup: ## install what tests need and this machine lacks (Debian packages)
 vault: ## build the real Vault server that tests use, once (about 10 minutes)
 	@test/vaultd/build.sh
 
+.PHONY: engines
+engines: ## build the newest Docker Engine and docker compose that tests use, once (about 10 minutes)
+	@test/setup.sh engines
+	@test/engines/build.sh
+
 .PHONY: demo
 demo: ## watch a secret go from Vault into a container's first instruction
 	@test/setup.sh demo

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, from
 # Debian's packages. It does nothing, quickly, when all is there.
-#   setup.sh [demo|test]
+#   setup.sh [demo|test|engines]
 set -euo pipefail
 for_what=${1:-test}
 
@@ -17,13 +17,17 @@ have nsenter || need+=(util-linux)
 have gcc || need+=(gcc)
 [ -e /usr/share/doc/ca-certificates ] || need+=(ca-certificates)
 if ! file=$(command -v busybox) || ldd "$file" >/dev/null 2>&1; then need+=(busybox-static); fi
-if [ "$for_what" = test ]; then
+if [ "$for_what" != demo ]; then
 	[ -e /usr/include/stdio.h ] || need+=(libc6-dev) # the race detector is linked with cgo
 	have mmdebstrap || need+=(mmdebstrap)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || need+=(postgresql)
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
 	have openssl || need+=(openssl)
+fi
+if [ "$for_what" = engines ]; then # the newest engine's runc is linked with it
+	have pkg-config || need+=(pkg-config)
+	[ -e /usr/include/seccomp.h ] || need+=(libseccomp-dev)
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -55,13 +56,26 @@ func (e *Engine) containerIDs() []string {
 // place is compiled into containerd.
 func (e *Engine) shimSockets() []string {
 	var sockets []string
-	files, _ := filepath.Glob(filepath.Join(e.ExecRoot(), "containerd/*/*/*/address")) // a constant pattern cannot be bad
-	for _, file := range files {
-		if address, err := os.ReadFile(file); err == nil {
-			sockets = append(sockets, strings.TrimPrefix(string(address), "unix://"))
+	for _, name := range []string{"address", "bootstrap.json"} { // of containerd 1 and 2
+		files, _ := filepath.Glob(filepath.Join(e.ExecRoot(), "containerd/*/*/*", name)) // a constant pattern cannot be bad
+		for _, file := range files {
+			content, _ := os.ReadFile(file) // one that is gone meanwhile reads as empty
+			if address := shimAddress(content); address != "" {
+				sockets = append(sockets, strings.TrimPrefix(address, "unix://"))
+			}
 		}
 	}
 	return sockets
+}
+
+// shimAddress is what a shim said at its start: its address, and since
+// containerd 2 more about itself, as JSON.
+func shimAddress(said []byte) string {
+	var bootstrap struct{ Address string }
+	if err := json.Unmarshal(said, &bootstrap); err != nil {
+		return string(said)
+	}
+	return bootstrap.Address
 }
 
 // endProcesses kills what is left of the engine and waits until it is gone.

@@ -49,8 +49,11 @@ const (
 	stopTimeout  = time.Minute
 )
 
-// Options of an Engine. The zero value is a plain engine.
+// Options of an Engine. The zero value is a plain engine of the machine's own
+// programs.
 type Options struct {
+	// Kind says whose programs the Engine is made of.
+	Kind Kind
 	// Parent is the directory to make the Engine's own directory in; empty
 	// means /var/tmp. It must be on a disk, and every user must be able to
 	// pass through it, because a remapped root is not root.
@@ -70,6 +73,8 @@ type Options struct {
 // Engine is a private Docker Engine. Its methods must not be called
 // concurrently, except for those that only talk to the API.
 type Engine struct {
+	kind       Kind
+	programs   installation
 	dir        string
 	lock       *os.File // held while this process owns dir
 	network    *netns.Namespace
@@ -84,14 +89,17 @@ func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err := allowed(os.Geteuid()); err != nil {
 		return nil, err
 	}
-	for _, program := range []string{"containerd", "dockerd", "runc", "iptables"} {
-		if _, err := find(program); err != nil {
-			return nil, err
-		}
-	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	e := new(Engine)
+	kind, err := o.Kind.settle()
+	if err != nil {
+		return nil, err
+	}
+	programs, err := install(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{kind: kind, programs: programs}
 	if err := e.claim(ctx, o.Parent); err != nil {
 		return nil, err
 	}
@@ -183,12 +191,16 @@ func (e *Engine) writeConfig(o Options) error {
 	return nil
 }
 
-// containerdConfig leaves out what serves Kubernetes or writes elsewhere.
+// containerdConfig leaves out what serves Kubernetes or writes elsewhere. Names
+// of plugins that a containerd does not have do not disturb it.
 func (e *Engine) containerdConfig() string {
 	return fmt.Sprintf(`version = 2
 root = %q
 state = %q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]
+disabled_plugins = [
+	"io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime",
+	"io.containerd.podsandbox.controller.v1.podsandbox", "io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
+]
 `, e.file("containerd"), filepath.Join(e.ExecRoot(), "containerd"))
 }
 
@@ -224,13 +236,13 @@ const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 // launch starts a program in the Engine's network namespace, with none of the
 // environment of whoever runs the tests.
 func (e *Engine) launch(program string, args ...string) (process *daemon.Daemon, err error) {
-	path, err := find(program)
+	path, err := e.programs.find(program)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = e.dir
-	cmd.Env = []string{"PATH=" + searchPath, "HOME=/root"}
+	cmd.Env = []string{"PATH=" + e.programs.path, "HOME=/root"}
 	err = e.network.Do(func() error {
 		process, err = daemon.Start(cmd, e.LogFile())
 		return err
@@ -250,6 +262,9 @@ func find(program string) (string, error) {
 	}
 	return "", fmt.Errorf("%s: %w", program, ErrMissing)
 }
+
+// Kind says whose programs the Engine is made of.
+func (e *Engine) Kind() Kind { return e.kind }
 
 // Host is the API's address as clients want it: unix:///…
 func (e *Engine) Host() string { return "unix://" + e.Socket() }
