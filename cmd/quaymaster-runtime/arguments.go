@@ -71,7 +71,9 @@ type call struct {
 	logFormat string
 	root      string
 	bundle    string // of create and run
-	id        string // of create and run; "" when it is missing
+	id        string // of create, run and exec; "" when it is missing
+	process   string // of exec: the file that describes the process; "" when there is none
+	processAt int    // the argument that names it
 }
 
 // creates reports whether the call makes a container. Without an ID it will
@@ -87,10 +89,15 @@ var commands = [...]string{"checkpoint", "create", "delete", "events", "exec", "
 // runc, does not disturb it: the command is the first known one.
 func parseCall(args []string) call {
 	c := call{root: "/run/runc", bundle: "."}
+	all := len(args)
 	for len(args) > 0 {
 		if isCommand(args[0]) {
 			c.command = args[0]
-			c.parseCommand(args[1:])
+			if args = args[1:]; c.command == "exec" {
+				c.parseExec(args, all-len(args))
+			} else {
+				c.parseCommand(args)
+			}
 			return c
 		}
 		name, value, used := flag(args)
@@ -130,6 +137,43 @@ func (c *call) parseCommand(args []string) {
 		}
 		args = args[1:]
 	}
+}
+
+// execSwitches are the flags of runc's exec that take no value.
+var execSwitches = [...]string{"tty", "t", "detach", "d", "no-new-privs", "ignore-paused", "help", "h"}
+
+// parseExec reads the flags of exec, of which at is the first one's place. They
+// end before the ID, which is the first argument that is no flag: what stands
+// behind it belongs to the process. A flag that this program does not know has
+// no value where another flag stands behind it, or nothing but the ID.
+func (c *call) parseExec(args []string, at int) {
+	for len(args) > 0 {
+		name, value, used := flag(args)
+		switch {
+		case name == "":
+			if args[0] == "--" {
+				args = args[1:]
+			}
+			if len(args) > 0 {
+				c.id = args[0]
+			}
+			return
+		case isSwitch(name) || used == 2 && (len(args) <= 2 || strings.HasPrefix(value, "-")):
+			used = 1
+		case name == "process" || name == "p":
+			c.process, c.processAt = value, at+used-1
+		}
+		args, at = args[used:], at+used
+	}
+}
+
+func isSwitch(name string) bool {
+	for _, s := range execSwitches {
+		if s == name {
+			return true
+		}
+	}
+	return false
 }
 
 func isCommand(arg string) bool {

@@ -75,6 +75,34 @@ func TestParseCall(t *testing.T) {
 	}
 }
 
+func TestParseExec(t *testing.T) {
+	with := func(process string, at int) call {
+		return call{command: "exec", root: "/run/runc", bundle: ".", id: "4f1c", process: process, processAt: at}
+	}
+	docker := with("/tmp/runc-process1", 8)
+	docker.root, docker.log, docker.logFormat = "/r", "/b/log.json", "json"
+	for line, want := range map[string]call{
+		"--root /r --log /b/log.json --log-format json exec --process /tmp/runc-process1 --detach --pid-file /b/1.pid 4f1c": docker,
+		"exec -p /f 4f1c":                                  with("/f", 2),
+		"exec --process=/f 4f1c":                           with("/f", 1),
+		"exec -t -d=true --user 1:2 -process /f -- 4f1c":   with("/f", 6),
+		"exec --newer --process /f 4f1c":                   with("/f", 3),
+		"exec --process /f --newer 4f1c":                   with("/f", 2),
+		"exec --preserve-fds 3 --process /f 4f1c sh -p /g": with("/f", 4),
+		"exec 4f1c sh -p /f":                               with("", 0),
+		"exec -e A=1 4f1c --process /f":                    with("", 0),
+	} {
+		if got := parseCall(strings.Fields(line)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q:\n got %+v\nwant %+v", line, got, want)
+		}
+	}
+	for _, line := range []string{"exec", "exec --process", "exec --process /f", "exec --", "exec -p /f --"} {
+		if got := parseCall(strings.Fields(line)); got.id != "" && got.process != "" {
+			t.Errorf("%q: %+v", line, got)
+		}
+	}
+}
+
 func TestCreates(t *testing.T) {
 	for line, want := range map[string]bool{"create c": true, "run c": true, "create": false, "start c": false, "restore c": false, "--help": false} {
 		if got := parseCall(strings.Fields(line)).creates(); got != want {
@@ -85,14 +113,20 @@ func TestCreates(t *testing.T) {
 
 func FuzzArguments(f *testing.F) {
 	f.Add("--quaymaster-run /q --root /r --log=/l create --bundle /b 4f1c")
+	f.Add("--log /b/log.json exec --tty --process /p --preserve-fds=1 -- 4f1c sh")
+	f.Add("exec -p=/p 4f1c")
 	f.Fuzz(func(t *testing.T, line string) {
 		args := strings.Split(line, " ")
 		_, rest, _ := parseSettings(args)
 		if !strings.HasSuffix(line, strings.Join(rest, " ")) {
 			t.Fatalf("%q leaves %q", line, rest)
 		}
-		if c := parseCall(rest); c.creates() && c.id != rest[len(rest)-1] {
+		c := parseCall(rest)
+		if c.creates() && c.id != rest[len(rest)-1] {
 			t.Fatalf("%q creates %q", line, c.id)
+		}
+		if c.process != "" && !strings.HasSuffix(rest[c.processAt], c.process) {
+			t.Fatalf("%q: the process %q is not at %d", line, c.process, c.processAt)
 		}
 	})
 }

@@ -36,14 +36,19 @@ func openBundle(path string) (*bundle, error) {
 
 func (b *bundle) close() { syscall.Close(b.dir) }
 
-func (b *bundle) read() error {
-	fd, err := syscall.Openat(b.dir, configName, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+func (b *bundle) read() (err error) {
+	b.config, b.stat, err = readAt(b.dir, configName)
+	return err
+}
+
+// readAt reads a file in an open directory; a link there is an error.
+func readAt(dir int, name string) ([]byte, syscall.Stat_t, error) {
+	fd, err := syscall.Openat(dir, name, syscall.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return nil, syscall.Stat_t{}, err
 	}
 	defer syscall.Close(fd)
-	b.config, b.stat, err = readRegular(fd)
-	return err
+	return readRegular(fd)
 }
 
 // inMemory reports whether what is written into the bundle stays in memory.
@@ -78,18 +83,29 @@ func isMemory(fs syscall.Statfs_t) bool {
 // replace puts a new config.json in the place of the old one, with its owner
 // and mode. Whoever opens it sees the one or the other, whole.
 func (b *bundle) replace(config []byte) error {
-	temporary := "." + configName + "." + strconv.FormatInt(time.Now().UnixNano(), 36)
-	if err := b.write(temporary, config); err != nil {
-		return because("cannot write the new "+configName+" in the bundle "+b.path, err)
+	return b.put(configName, config, func(fd int) error {
+		if err := syscall.Fchown(fd, int(b.stat.Uid), int(b.stat.Gid)); err != nil {
+			return err
+		}
+		return syscall.Fchmod(fd, b.stat.Mode&0o7777)
+	})
+}
+
+// put writes a file of the bundle in one step. It belongs to this process's
+// user alone, unless dress makes it look otherwise.
+func (b *bundle) put(name string, text []byte, dress func(fd int) error) error {
+	temporary := "." + name + "." + strconv.FormatInt(time.Now().UnixNano(), 36)
+	if err := b.write(temporary, text, dress); err != nil {
+		return because("cannot write the new "+name+" in the bundle "+b.path, err)
 	}
-	if err := syscall.Renameat(b.dir, temporary, b.dir, configName); err != nil {
+	if err := syscall.Renameat(b.dir, temporary, b.dir, name); err != nil {
 		syscall.Unlinkat(b.dir, temporary)
-		return because("cannot replace "+configName+" in the bundle "+b.path, err)
+		return because("cannot replace "+name+" in the bundle "+b.path, err)
 	}
 	return nil
 }
 
-func (b *bundle) write(name string, config []byte) (err error) {
+func (b *bundle) write(name string, text []byte, dress func(fd int) error) (err error) {
 	fd, err := syscall.Openat(b.dir, name, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -102,13 +118,10 @@ func (b *bundle) write(name string, config []byte) (err error) {
 			syscall.Unlinkat(b.dir, name)
 		}
 	}()
-	if err := writeAll(fd, config); err != nil {
+	if err := writeAll(fd, text); err != nil || dress == nil {
 		return err
 	}
-	if err := syscall.Fchown(fd, int(b.stat.Uid), int(b.stat.Gid)); err != nil {
-		return err
-	}
-	return syscall.Fchmod(fd, b.stat.Mode&0o7777)
+	return dress(fd)
 }
 
 func writeAll(fd int, data []byte) error {

@@ -72,6 +72,11 @@ func (g gate) deliver(b *bundle, request wire.Request, answer wire.Answer) error
 	if err != nil {
 		return because("container "+g.id, err)
 	}
+	if len(answer.Variables) > 0 {
+		if err := b.mark(g.id, answer); err != nil {
+			return because("container "+g.id, err)
+		}
+	}
 	return b.replace(config)
 }
 
@@ -89,36 +94,63 @@ const (
 type workload struct {
 	labels labelState
 	name   string // how messages name it
+	reason string // why it cannot do without the agent, as messages say it
 }
 
 // readWorkload looks into the engine's file for the container, Docker's
 // config.v2.json. Its format is internal; so only a file that was read, names
 // this container and says no makes a container one that is not ours.
 func readWorkload(engineDir, id string) workload {
-	w := workload{unknown, "container " + id}
-	if engineDir == "" {
+	w := workload{unknown, "container " + id, "may have a " + labelPrefix + "* label (the engine's own file for it does not tell)"}
+	text := readEngineFile(engineDir, id)
+	switch {
+	case text == nil:
 		return w
-	}
-	text, err := readFile(engineDir + "/config.v2.json")
-	if err != nil || !bytes.Contains(text, []byte(id)) {
-		return w
-	}
-	if !bytes.Contains(text, []byte(labelPrefix)) {
+	case !bytes.Contains(text, []byte(labelPrefix)):
 		w.labels = never
 		return w
 	}
+	root := parseEngineFile(text, id)
+	if root.Kind() == jsonedit.Missing {
+		return w
+	}
+	w.name = nameOf(root, id)
+	if w.labels = labelsOf(root.Get("Config")); w.labels == labelled {
+		w.reason = "has a " + labelPrefix + "* label"
+	}
+	return w
+}
+
+// readEngineFile returns nothing where the file does not mention the container.
+func readEngineFile(engineDir, id string) []byte {
+	if engineDir == "" {
+		return nil
+	}
+	text, err := readFile(engineDir + "/config.v2.json")
+	if err != nil || !bytes.Contains(text, []byte(id)) {
+		return nil
+	}
+	return text
+}
+
+// parseEngineFile returns the zero Node where the file is not the container's.
+func parseEngineFile(text []byte, id string) jsonedit.Node {
 	root, err := jsonedit.Parse(text)
 	if err != nil {
-		return w
+		return jsonedit.Node{}
 	}
-	if found, _ := root.Get("ID").Text(); found != id {
-		return w
+	if own, _ := root.Get("ID").Text(); own != id {
+		return jsonedit.Node{}
 	}
+	return root
+}
+
+// nameOf is how messages name the container.
+func nameOf(root jsonedit.Node, id string) string {
 	if name, _ := root.Get("Name").Text(); name != "" {
-		w.name = "container " + strings.TrimPrefix(name, "/") + " (" + id + ")"
+		return "container " + strings.TrimPrefix(name, "/") + " (" + id + ")"
 	}
-	w.labels = labelsOf(root.Get("Config"))
-	return w
+	return "container " + id
 }
 
 // labelsOf reads Config of config.v2.json; Docker writes Labels always.
@@ -158,18 +190,11 @@ func (g gate) ask(request wire.Request, w workload) (wire.Answer, error) {
 			return wire.Answer{}, because(w.name+" did not start: the agent at "+g.socket+
 				" answered what this quaymaster-runtime cannot read; install both from the same release", err)
 		case time.Until(deadline) <= knockInterval:
-			return wire.Answer{}, because(w.name+" did not start: it "+reason(w)+", and no agent answered at "+g.socket+" within "+
+			return wire.Answer{}, because(w.name+" did not start: it "+w.reason+", and "+wire.NoAgent+" at "+g.socket+" within "+
 				g.timeout.String()+"; start the agent (systemctl start quaymaster), then start the container again. The last try", err)
 		}
 		time.Sleep(knockInterval)
 	}
-}
-
-func reason(w workload) string {
-	if w.labels == labelled {
-		return "has a " + labelPrefix + "* label"
-	}
-	return "may have a " + labelPrefix + "* label (the engine's own file for it does not tell)"
 }
 
 // setUndumpable is prctl(PR_SET_DUMPABLE, 0) of linux/prctl.h.

@@ -14,8 +14,9 @@ import (
 // import, itself or through packages of this module. Each costs next to nothing
 // at start. Not among them, and why: net, net/http, os/exec and encoding/json
 // double the size and the time to start; fmt, log and regexp pull in reflect
-// and tables; text/template and crypto/* initialise state.
-const allowed = " bytes cmp errors io iter os path slices strconv strings syscall time unicode/utf16 unicode/utf8 "
+// and tables; text/template and crypto/* initialise state. runtime and
+// unsafe are in every program.
+const allowed = " bytes cmp errors io iter os path runtime slices strconv strings syscall time unicode/utf16 unicode/utf8 unsafe "
 
 const module = "github.com/quaymaster/quaymaster/"
 

@@ -15,6 +15,11 @@
 // decides whether the agent is asked and what follows from its answer,
 // bundle.go reads and rewrites the bundle's config.json, agent.go speaks to the
 // agent. A container that carries no label of ours never depends on the agent.
+// Where the gate left word of it, a process that is started later gets the same
+// variables: exec.go.
+//
+// The program is also the hook of a CDI device, quaymaster-runtime … cdi-hook
+// --profile NAME: hook.go.
 //
 // The program runs before each start of a container, twice, so it keeps to
 // packages that cost nothing at start: no net, no fmt, no encoding/json. A test
@@ -26,6 +31,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/quaymaster/quaymaster/inject/runtime/spec"
 )
 
 // version is set when a release is built.
@@ -39,6 +46,10 @@ func main() {
 	s, args, err := parseSettings(os.Args[1:])
 	if err == nil && s.printVersion {
 		syscall.Write(1, []byte(version+"\n"))
+		return
+	}
+	if len(args) > 0 && args[0] == spec.HookCommand {
+		runHook(s, args[1:], err)
 		return
 	}
 	call := parseCall(args)
@@ -59,6 +70,9 @@ func run(s settings, call call, args []string) error {
 		if err := g.pass(); err != nil {
 			return err
 		}
+	}
+	if args, err = call.withVariables(args); err != nil {
+		return err
 	}
 	environment, err := markEnvironment(syscall.Environ(), syscall.Getpid())
 	if err != nil {

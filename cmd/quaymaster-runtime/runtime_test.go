@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,6 +23,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/runtime"
+	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 )
 
 const (
@@ -60,6 +62,8 @@ func TestMain(m *testing.M) {
 type record struct {
 	Args     []string
 	Config   string
+	Process  string // of exec: the process JSON
+	Seals    int    // of the file that it is in
 	Dumpable int
 	Files    uint64 // soft RLIMIT_NOFILE
 	Core     uint64 // soft RLIMIT_CORE
@@ -72,6 +76,12 @@ func standIn(path string) int {
 	if i := slices.Index(os.Args, "--bundle"); i > 0 {
 		text, _ := os.ReadFile(os.Args[i+1] + "/config.json")
 		r.Config = string(text)
+	}
+	if i := slices.Index(os.Args, "--process"); i > 0 {
+		text, _ := os.ReadFile(os.Args[i+1])
+		r.Process = string(text)
+		fd, _ := strconv.Atoi(filepath.Base(os.Args[i+1]))
+		r.Seals, _ = control(fd, 1034, 0) // F_GET_SEALS
 	}
 	dumpable, _, _ := syscall.RawSyscall(syscall.SYS_PRCTL, 3, 0, 0) // PR_GET_DUMPABLE
 	r.Dumpable = int(dumpable)
@@ -440,7 +450,7 @@ func TestNoAgent(t *testing.T) {
 				e := newEngine(t, file)
 				e.timeout = "200ms"
 				c.prepare(t, e)
-				e.wantFailed(t, e.create(t), want, e.id, e.socket(), "within 200ms", "systemctl start quaymaster", c.why)
+				e.wantFailed(t, e.create(t), want, e.id, e.socket(), wire.NoAgent+" at", "within 200ms", "systemctl start quaymaster", c.why)
 			}
 			e := newEngine(t, mentionedFile)
 			e.timeout = "200ms"

@@ -6,6 +6,10 @@
 // into an inject.Arrival, asks the Deliverer and answers; the container waits
 // meanwhile. Package spec is what the other side does with the answer.
 //
+// The hook of a CDI device knocks at the same socket, for a container whose
+// mount namespace exists already. There the Gate mounts the tree itself before
+// it lets the container pass: cdi.go.
+//
 // Whoever may speak here may have the secrets of any container. So the socket
 // belongs to root alone, and the kernel is asked who the peer is.
 package runtime
@@ -28,12 +32,14 @@ import (
 // Name is the gate's name in an inject.Arrival.
 const Name = "runtime"
 
-// Options are the parts of a Gate. All but one of Socket and Listener are
-// required.
+// Options are the parts of a Gate. One of Socket and Listener is required, and
+// so is what does not say otherwise.
 type Options struct {
 	Socket    string            // where to listen
 	Listener  *net.UnixListener // listens already, as under socket activation; Run closes it
 	Deliverer inject.Deliverer
+	Attacher  RootAttacher  // nil: hooks of CDI devices are refused
+	Ender     inject.Ender  // nil: nobody is told of a container that a failed mount kept from starting
 	Timeout   time.Duration // how long quaymaster-runtime waits for the answer
 	Log       *slog.Logger
 }
@@ -133,7 +139,7 @@ func (g *Gate) answer(ctx context.Context, conn *net.UnixConn) (wire.Answer, err
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout*9/10)
 	defer cancel()
 	defer whileConnected(conn, cancel)()
-	delivery, err := g.deliver(ctx, arrival(request))
+	delivery, err := g.deliver(ctx, request)
 	if err != nil {
 		g.Log.Warn("runtime gate refused a container", "container", request.ID, "error", err)
 		return wire.Answer{}, err
@@ -161,8 +167,12 @@ func whileConnected(conn *net.UnixConn, cancel func()) (stop func()) {
 func hangUp(conn *net.UnixConn) { conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // deliver asks the Deliverer; a bug in there refuses this one container.
-func (g *Gate) deliver(ctx context.Context, arrival inject.Arrival) (delivery inject.Delivery, err error) {
+func (g *Gate) deliver(ctx context.Context, request wire.Request) (delivery inject.Delivery, err error) {
+	arrival := arrival(request)
 	defer inject.Recover(g.Log, &err, "container", arrival.Container)
+	if request.Profile != "" {
+		return inject.Delivery{}, g.deliverToHook(ctx, asHook(arrival, request), request.Root)
+	}
 	return g.Deliverer.Deliver(ctx, arrival)
 }
 
@@ -195,6 +205,7 @@ func toAnswer(d inject.Delivery) wire.Answer {
 		// Revealed while the answer is written: it is the container's to have.
 		answer.Variables = append(answer.Variables, wire.Variable{Name: v.Name, Value: v.Value.Reveal})
 	}
+	answer.ExecVariables = d.ExecVariables && len(d.Variables) > 0
 	return answer
 }
 

@@ -44,7 +44,8 @@ func Facts(config []byte, id string) (wire.Request, error) {
 	if err := readUserNamespace(root.Get("linux"), &r); err != nil {
 		return wire.Request{}, err
 	}
-	return r, readMounts(root.Get("mounts"), &r)
+	_, err = readMounts(root.Get("mounts"), &r)
+	return r, err
 }
 
 func parse(config []byte) (jsonedit.Node, error) {
@@ -107,18 +108,19 @@ func idMaps(list jsonedit.Node, field string) ([]wire.IDMap, error) {
 	return maps, nil
 }
 
-func readMounts(mounts jsonedit.Node, r *wire.Request) error {
-	sources := map[string]string{}
+// readMounts returns what is mounted at each destination as well.
+func readMounts(mounts jsonedit.Node, r *wire.Request) (sources map[string]string, err error) {
+	sources = map[string]string{}
 	for mount := range mounts.Elements() {
 		destination, ok := mount.Get("destination").Text()
 		if !ok {
-			return shapeError("mounts[].destination", mount.Get("destination"), "a string")
+			return nil, shapeError("mounts[].destination", mount.Get("destination"), "a string")
 		}
 		r.Mounts = append(r.Mounts, destination)
 		sources[destination], _ = mount.Get("source").Text()
 	}
 	r.EngineDir = engineDir(sources, r.ID)
-	return nil
+	return sources, nil
 }
 
 // engineDir finds the engine's own directory for the container. Docker binds

@@ -23,11 +23,26 @@ func ReadRequest(r io.Reader) (Request, error) {
 		"mount":       func(l *line) { request.Mounts = append(request.Mounts, l.text()) },
 		"engine-dir":  once(func(l *line) { request.EngineDir = l.text() }),
 		"memory-only": once(func(*line) { request.MemoryOnly = true }),
+		"profile":     once(func(l *line) { request.Profile = l.text() }),
+		"pid":         once(func(l *line) { request.PID = l.number() }),
+		"root":        once(func(l *line) { request.Root = l.text() }),
 	})
 	if err == nil && (request.ID == "" || !user) {
 		err = protocolError("it names no container or no user")
 	}
+	if err == nil {
+		err = request.check()
+	}
 	return request, err
+}
+
+// check: a profile comes from a hook, which knows the process as well.
+func (r Request) check() error {
+	hook := r.Profile != ""
+	if hook != (r.PID != 0) || hook != (r.Root != "") {
+		return protocolError("profile, pid and root go together")
+	}
+	return nil
 }
 
 // ReadAnswer reads one answer up to its empty line. No error repeats what an
@@ -47,6 +62,7 @@ func ReadAnswer(r io.Reader) (Answer, error) {
 			name, value := l.text(), []byte(l.text())
 			answer.Variables = append(answer.Variables, Variable{name, func() []byte { return value }})
 		},
+		"exec-variables": once(func(*line) { answer.ExecVariables = true }),
 	})
 	if err == nil {
 		err = answer.check()
@@ -69,6 +85,8 @@ func (a Answer) check() error {
 		return protocolError("only a delivery has source, target and env")
 	case (a.Source == "") != (a.Target == ""):
 		return protocolError("source and target go together")
+	case a.ExecVariables && len(a.Variables) == 0:
+		return protocolError("exec-variables needs an env")
 	}
 	return nil
 }

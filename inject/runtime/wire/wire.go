@@ -35,6 +35,11 @@ const (
 	MaxAnswer  = 64 << 20
 )
 
+// NoAgent stands in what the starter of a container sees when nobody answered
+// for the agent in time, at every gate. The agent knows by it the containers
+// that failed for its sake.
+const NoAgent = "no agent answered"
+
 // The decisions that a reader can end with.
 var (
 	// ErrProtocol says that what came is no message of this protocol.
@@ -46,7 +51,8 @@ var (
 // IDMap is one line of a user-namespace mapping.
 type IDMap struct{ Container, Host, Size uint32 }
 
-// Request is what the runtime knows of a container that it is about to create.
+// Request is what the runtime knows of a container that it is about to create,
+// or a hook of one that is being created: only a hook fills in the last three.
 type Request struct {
 	ID             string // the container's full ID
 	UID, GID       uint32 // of the process, as the container numbers them
@@ -54,6 +60,9 @@ type Request struct {
 	Mounts         []string // the paths inside the container that are mounted already
 	EngineDir      string   // the engine's directory for this container; empty: not known
 	MemoryOnly     bool     // what the runtime writes stays in memory
+	Profile        string   // hook: names what the container is to have; empty: its labels do
+	PID            uint32   // hook: the container's first process, as the host numbers it
+	Root           string   // hook: the directory that this process will have as its root
 }
 
 // Verdict is what the agent decided.
@@ -80,6 +89,9 @@ type Answer struct {
 	Source    string // deliver: the tree on the host; empty when there are no files
 	Target    string // deliver: where the container sees it
 	Variables []Variable
+	// ExecVariables: processes that are started in the container later get the
+	// variables too.
+	ExecVariables bool
 }
 
 // Encode writes the request as a message.
@@ -101,6 +113,11 @@ func (r Request) Encode() ([]byte, error) {
 	}
 	if r.MemoryOnly {
 		w.out = append(w.out, "memory-only\n"...)
+	}
+	if r.Profile != "" {
+		w.text("profile", r.Profile)
+		w.numbers("pid", r.PID)
+		w.text("root", r.Root)
 	}
 	return w.message(MaxRequest)
 }
@@ -128,6 +145,9 @@ func (a Answer) Encode() ([]byte, error) {
 		w.out = append(w.out, ' ')
 		w.quoteBytes(v.Value())
 		w.out = append(w.out, '\n')
+	}
+	if a.ExecVariables {
+		w.out = append(w.out, "exec-variables\n"...)
 	}
 	return w.message(MaxAnswer)
 }

@@ -19,7 +19,7 @@ func variable(name, value string) wire.Variable {
 
 // plain is an answer in a shape that can be compared.
 func plain(a wire.Answer) []string {
-	fields := []string{string(a.Verdict), a.Message, a.Source, a.Target}
+	fields := []string{string(a.Verdict), a.Message, a.Source, a.Target, fmt.Sprint(a.ExecVariables)}
 	for _, v := range a.Variables {
 		fields = append(fields, v.Name+"="+string(v.Value()))
 	}
@@ -32,6 +32,7 @@ func TestRequestRoundTrip(t *testing.T) {
 		{ID: "4f1c", UID: 65532, GID: 1<<32 - 1, MemoryOnly: true, EngineDir: "/var/lib/docker/containers/4f1c",
 			UIDMap: []wire.IDMap{{0, 100000, 65536}, {65536, 1, 1}}, GIDMap: []wire.IDMap{{0, 7, 8}},
 			Mounts: []string{"/proc", "/a path\nwith \"quotes\"", "\xff"}},
+		{ID: "4f1c", Profile: "shop-db", PID: 4711, Root: "/var/lib/docker/overlay2/x/merged"},
 	} {
 		text, err := want.Encode()
 		if err != nil {
@@ -55,6 +56,7 @@ func TestAnswerRoundTrip(t *testing.T) {
 		{Verdict: wire.Deliver},
 		{Verdict: wire.Deliver, Source: "/run/q/trees/4f1c", Target: "/run/secrets",
 			Variables: []wire.Variable{variable("A", ""), variable("B", every.String()), variable("C", "ä😀\n\n")}},
+		{Verdict: wire.Deliver, Variables: []wire.Variable{variable("A", "1")}, ExecVariables: true},
 	} {
 		text, err := want.Encode()
 		if err != nil {
@@ -114,6 +116,9 @@ func TestReadRefuses(t *testing.T) {
 		"negative number":    {request(head + "uid-map 0 -1 1\n\n"), "line 2 has the wrong values"},
 		"value of a flag":    {request(head + "memory-only 1\n\n"), "line 2 has the wrong values"},
 		"behind the end":     {request(head + "container \"a\"\nuser 0 0\n\nmore\n\n"), "behind its end"},
+		"profile alone":      {request(head + "container \"a\"\nuser 0 0\nprofile \"p\"\n\n"), "profile, pid and root go together"},
+		"pid alone":          {request(head + "container \"a\"\nuser 0 0\npid 1\n\n"), "profile, pid and root go together"},
+		"exec without env":   {answer(head + "verdict \"deliver\"\nexec-variables\n\n"), "needs an env"},
 		"no verdict":         {answer(head + "\n"), "none of pass"},
 		"unknown verdict":    {answer(head + "verdict \"perhaps\"\n\n"), "none of pass"},
 		"refuse without why": {answer(head + "verdict \"refuse\"\n\n"), "a refusal has a message"},
@@ -180,6 +185,7 @@ func FuzzRequest(f *testing.F) {
 	seed, _ := wire.Request{ID: "4f1c", UID: 1, UIDMap: []wire.IDMap{{1, 2, 3}}, Mounts: []string{"/a"}, EngineDir: "/e", MemoryOnly: true}.Encode()
 	f.Add(seed)
 	f.Add([]byte(wire.Protocol + "\ncontainer \"\\xff\"\nuser 00 1\n\n"))
+	f.Add([]byte(wire.Protocol + "\ncontainer \"a\"\nuser 0 1\nprofile \"p\"\npid 7\nroot \"/r\"\n\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		request, err := wire.ReadRequest(bytes.NewReader(text))
 		if err != nil {

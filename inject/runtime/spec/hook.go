@@ -1,0 +1,89 @@
+package spec
+
+import (
+	"errors"
+	"path"
+	"slices"
+
+	"github.com/quaymaster/quaymaster/inject/jsonedit"
+	"github.com/quaymaster/quaymaster/inject/runtime/wire"
+)
+
+// What a CDI device of this host puts into a configuration: an empty mount
+// with this source, at the path of the profile, and a createRuntime hook with
+// these arguments behind the program's own flags.
+const (
+	Placeholder = "quaymaster-placeholder"
+	HookCommand = "cdi-hook"
+	ProfileFlag = "--profile"
+)
+
+// ErrSamePlace says that two profiles want to be in one directory.
+var ErrSamePlace = errors.New("two of its profiles have the same path: leave one of them out, or give one another path")
+
+// HookFacts reads what the agent must know when the createRuntime hook of a
+// CDI device asks. bundle is the directory that the configuration lies in.
+//
+// At that moment, by the OCI specification (runtime.md, Lifecycle) and as runc
+// does it (prepareRootfs of its rootfs_linux.go, 1.1 and 1.5), the container's
+// first process has its mount namespace; everything in mounts, so every
+// placeholder, is mounted there, but the process has not made the container's
+// root its own yet: /proc/PID/root is the host's root, and the container's is
+// bound over itself at root.path, below which all its mounts lie. runc refuses
+// a root.path that a link leads through; a relative one begins at the bundle.
+// With a user namespace it is the same, and the mount namespace belongs to the
+// user namespace. What is mounted below root.path now, the container keeps.
+//
+// The placeholders are no mounts of the container's own, so the request leaves
+// them out.
+func HookFacts(config []byte, id, bundle string) (wire.Request, error) {
+	r, err := Facts(config, id)
+	if err != nil {
+		return r, err
+	}
+	root, err := parse(config)
+	if err != nil {
+		return r, err
+	}
+	var ok bool
+	if r.Root, ok = root.Get("root", "path").Text(); !ok {
+		return r, shapeError("root.path", root.Get("root", "path"), "a string")
+	}
+	if !path.IsAbs(r.Root) {
+		r.Root = path.Join(bundle, r.Root)
+	}
+	sources, err := readMounts(root.Get("mounts"), &wire.Request{ID: id})
+	if err != nil {
+		return r, err
+	}
+	placeholders := 0
+	r.Mounts = slices.DeleteFunc(r.Mounts, func(destination string) bool {
+		if sources[destination] != Placeholder {
+			return false
+		}
+		placeholders++
+		return true
+	})
+	// CDI keeps one mount for each path (its container-edits.go), and so hides
+	// that there were two.
+	if len(hookProfiles(root)) > placeholders {
+		return r, ErrSamePlace
+	}
+	return r, nil
+}
+
+// hookProfiles are the profiles for which the configuration has a hook.
+func hookProfiles(root jsonedit.Node) map[string]bool {
+	profiles := map[string]bool{}
+	for hook := range root.Get("hooks", "createRuntime").Elements() {
+		var args []string
+		for arg := range hook.Get("args").Elements() {
+			text, _ := arg.Text()
+			args = append(args, text)
+		}
+		if i := slices.Index(args, HookCommand); i > 0 && i+2 < len(args) && args[i+1] == ProfileFlag {
+			profiles[args[i+2]] = true
+		}
+	}
+	return profiles
+}
