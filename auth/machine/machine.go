@@ -134,9 +134,10 @@ func (l *limited) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// meanings of what systemd-creds says, as systemd 250 to 258 say it
-// (src/creds/creds.c, src/shared/creds-util.c, tpm2-util.c). Its words are not
-// passed on, because nobody has promised what is in them.
+// meanings of what systemd-creds says. Those about the key on the disk are as
+// systemd 252 says them; those about TPMs go by the words that all of its
+// messages about one have (src/shared/tpm2-util.c). None is passed on, because
+// nobody has promised what is in them.
 var meanings = []struct {
 	says     *regexp.Regexp
 	means    string
