@@ -39,7 +39,10 @@ type Facts struct {
 // Volume is one that a container mounts.
 type Volume struct {
 	Name, Driver string
-	Source       string // on the host; empty while it is not mounted
+	Source       string // on the host; empty while it is not mounted, or where the engine does not say it
+	// MountID is what the engine gave the agent's own driver to mount it for
+	// this run; empty while it is not mounted, and for other drivers.
+	MountID string
 }
 
 // User is a process's user and group as the container numbers them.

@@ -71,7 +71,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer records.Close()
-	engine, err := docker.New(c.Docker.Host, log)
+	engine, err := docker.New(docker.Options{Host: c.Docker.Host, State: c.Paths.State, Driver: "quaymaster", Log: log})
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ func (i *installation) reload(ctx context.Context, settings config.Config) error
 	if err != nil {
 		return err
 	}
-	engine, err := docker.New(settings.Docker.Host, slog.New(slog.DiscardHandler))
+	engine, err := docker.New(docker.Options{Host: settings.Docker.Host, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}
