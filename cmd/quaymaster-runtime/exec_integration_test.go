@@ -4,14 +4,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,73 +17,11 @@ import (
 
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
-	"github.com/quaymaster/quaymaster/inject/runtime"
 	"github.com/quaymaster/quaymaster/inject/runtime/spec"
 	real "github.com/quaymaster/quaymaster/test/engine"
 	"github.com/quaymaster/quaymaster/test/host"
 	"github.com/quaymaster/quaymaster/test/oci"
 )
-
-// docker is a real engine that starts containers with the program, and a real
-// gate that answers each of them with one delivery.
-type docker struct {
-	*real.Engine
-	run      string
-	started  time.Time
-	delivery atomic.Pointer[inject.Delivery]
-}
-
-// recorder runs the program as the engine would, and keeps what an exec was
-// called with: its working directory, its arguments and the process JSON.
-const recorder = `#!/bin/sh
-case " $* " in *" exec "*)
-	n=$(ls DIR | wc -l)
-	{ pwd; printf '%s\n' "$@"; } > DIR/call.$n
-	previous=
-	for a; do [ "$previous" = --process ] && cp "$a" DIR/process.$n; previous=$a; done
-esac
-exec BINARY "$@"
-`
-
-func newDocker(t *testing.T, options real.Options) *docker {
-	t.Helper()
-	d := &docker{run: t.TempDir() + "/run", started: time.Now()}
-	script := t.TempDir() + "/recorder"
-	if err := os.Mkdir(d.records(), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("DIR", d.records(), "BINARY", binary).Replace(recorder)
-	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	arguments := []string{"--quaymaster-run", d.run, "--quaymaster-gate-timeout", "20s"}
-	options.ExtraConfig = map[string]any{"runtimes": map[string]any{
-		"quaymaster": map[string]any{"path": binary, "runtimeArgs": arguments},
-		"recorded":   map[string]any{"path": script, "runtimeArgs": arguments},
-	}}
-	d.Engine = real.ForTest(t, options)
-	if err := d.ImportBusybox(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	listener, err := runtime.Listen(d.run + "/runtime.sock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer := deliver(func(context.Context, inject.Arrival) (inject.Delivery, error) { return *d.delivery.Load(), nil })
-	gate := runtime.New(runtime.Options{Listener: listener, Deliverer: answer, Timeout: 20 * time.Second, Log: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- gate.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
-	return d
-}
-
-func (d *docker) records() string { return filepath.Dir(d.run) + "/records" }
-
-// bundle is where containerd keeps a container's bundle.
-func (d *docker) bundle(id string) string {
-	return d.ExecRoot() + "/containerd/io.containerd.runtime.v2.task/moby/" + id
-}
 
 // start starts a container that sleeps, and gets the value as TOKEN.
 func (d *docker) start(t *testing.T, value string, exec bool, config container.Config, hostConfig container.HostConfig) string {

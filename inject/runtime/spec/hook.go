@@ -18,8 +18,10 @@ const (
 	ProfileFlag = "--profile"
 )
 
-// ErrSamePlace says that two profiles want to be in one directory.
-var ErrSamePlace = errors.New("two of its profiles have the same path: leave one of them out, or give one another path")
+// ErrTaken says that something else of the container's is mounted at the path
+// of one of its profiles.
+var ErrTaken = errors.New("the path of one of its profiles is taken, by another profile or by a volume: " +
+	"leave one of them out, or give it another path")
 
 // HookFacts reads what the agent must know when the createRuntime hook of a
 // CDI device asks. bundle is the directory that the configuration lies in.
@@ -64,10 +66,10 @@ func HookFacts(config []byte, id, bundle string) (wire.Request, error) {
 		placeholders++
 		return true
 	})
-	// CDI keeps one mount for each path (its container-edits.go), and so hides
-	// that there were two.
+	// Of two mounts at one path CDI keeps the later one (its container-edits.go),
+	// and Docker the user's (its oci_linux.go, WithMounts).
 	if len(hookProfiles(root)) > placeholders {
-		return r, ErrSamePlace
+		return r, ErrTaken
 	}
 	return r, nil
 }

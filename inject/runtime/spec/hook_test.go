@@ -33,7 +33,7 @@ func TestHookFacts(t *testing.T) {
 	if got, err := spec.HookFacts(hooked("rootfs", []string{"/a"}, []string{"one", "one"}), id, "/bundle"); err != nil || got.Root != "/bundle/rootfs" {
 		t.Errorf("a relative root, and one device twice: %+v, %v", got, err)
 	}
-	if _, err := spec.HookFacts(hooked("/r", []string{"/a"}, []string{"one", "two"}), id, "/b"); !errors.Is(err, spec.ErrSamePlace) {
+	if _, err := spec.HookFacts(hooked("/r", []string{"/a"}, []string{"one", "two"}), id, "/b"); !errors.Is(err, spec.ErrTaken) {
 		t.Errorf("two profiles at one path: %v", err)
 	}
 	for _, text := range []string{`{`, `{}`, `{"root":{"path":1}}`} {
