@@ -9,7 +9,8 @@
 // directory that is held already, and ends at anything that is not a directory.
 // What is held cannot be exchanged, and the mount goes onto what is held. At the
 // end the way is gone once more: what it leads to must be the new mount, or it
-// is taken away again.
+// is taken away again. A container that renames what it has been given later, or
+// unmounts it as it may with CAP_SYS_ADMIN, keeps its secrets from itself only.
 //
 // Nothing is written but by the tree's owner, beside the tree. The one thing
 // made in a container is an empty directory at or above the target, where it is
@@ -88,12 +89,13 @@ func (m *Mounter) AttachAt(ctx context.Context, pid int, root, source, target st
 	return m.run(ctx, job{pid: pid, root: root, source: source, target: target}, job.attach)
 }
 
-// Detach unmounts source from target, if that is what lies there. A process
-// that has ended, or anything else at target, is no error. source must still
-// be there: it is how the mount is told from others.
+// Detach unmounts source from target, and from wherever a container that renames
+// directories has moved it. A process that has ended, or anything else at
+// target, is no error. source must still be there: it is how the mount is told
+// from others.
 func (m *Mounter) Detach(ctx context.Context, pid int, source, target string) error {
 	err := m.run(ctx, job{pid: pid, source: source, target: target}, job.detach)
-	if errors.Is(err, ErrGone) || errors.Is(err, ErrHostile) || errors.Is(err, ErrNoPlace) {
+	if errors.Is(err, ErrGone) {
 		return nil
 	}
 	return err
@@ -121,8 +123,9 @@ func (m *Mounter) run(ctx context.Context, j job, work func(job, context.Context
 	if err != nil {
 		return late()
 	}
-	answers := make(chan error)
+	answers, closed := make(chan error), make(chan struct{})
 	onThread(func() {
+		defer close(closed)
 		defer release()
 		var held fds
 		defer held.close()
@@ -137,6 +140,7 @@ func (m *Mounter) run(ctx context.Context, j job, work func(job, context.Context
 	})
 	select {
 	case err := <-answers:
+		<-closed // what is held in the container would keep others from unmounting it
 		if err != nil {
 			return fmt.Errorf("mount at %s of process %d: %w", j.target, j.pid, err)
 		}

@@ -62,7 +62,7 @@ x 21 0:41 / /x rw - tmpfs y rw
 `)
 	want := []mount{
 		{id: 21, device: "0:20", point: "/", peers: "1", kind: "overlay", source: "overlay"},
-		{id: 22, device: "0:41", point: `/run/my\040dir`, peers: "12", kind: "tmpfs", source: `a\012b`},
+		{id: 22, device: "0:41", point: "/run/my dir", peers: "12", kind: "tmpfs", source: "a\nb"},
 		{id: 23, device: "0:42", point: "/run", kind: "tmpfs", source: "z"},
 	}
 	if len(mounts) != len(want) {

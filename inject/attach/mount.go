@@ -33,8 +33,8 @@ func (j job) begin(held *fds, open func(*process, string) (spot, error)) (w walk
 	}
 	// A process may have put its root into a volume, by chroot(2). Then that is
 	// where the target is, but it does not make the volume the container's own.
-	own, err := look(namespaceRoot, "/")
-	if w.own = own.mount; j.root != "" {
+	w.top, err = look(namespaceRoot, "/")
+	if w.own = w.top.mount; j.root != "" {
 		w.own = w.root.mount
 	}
 	return w, tree, err
@@ -203,15 +203,30 @@ func unmount(mounted spot) error {
 	return nil
 }
 
-// detach does the work of Detach.
+// detach does the work of Detach. A container may have renamed a directory
+// above the target, and the tree has moved with it: so all mounts of the tree
+// are looked for.
 func (j job) detach(_ context.Context, held *fds) (undo func() error, err error) {
 	w, tree, err := j.begin(held, (*process).openTree)
 	if err != nil {
 		return nil, err
 	}
-	parent, place, err := w.to(j.target)
-	if err != nil || place.mount == parent.mount || !place.same(tree) {
+	mounts, err := w.list()
+	if err != nil {
 		return nil, err
 	}
-	return nil, unmount(place)
+	w.root = w.top
+	for _, m := range mounts {
+		if m.device != tree.device() || m.point == "/" {
+			continue
+		}
+		_, place, err := w.to(m.point)
+		if err != nil || place.mount != m.id || !place.same(tree) {
+			continue // another tree, or moved just now
+		}
+		if err := unmount(place); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
 }

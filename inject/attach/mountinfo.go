@@ -21,6 +21,9 @@ func (m mount) String() string { return fmt.Sprintf("%s %q at %q", m.kind, m.sou
 
 func (m mount) inMemory() bool { return m.kind == "tmpfs" || m.kind == "ramfs" }
 
+// plain undoes how a mountinfo writes the characters that part its fields.
+var plain = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
 // parseMounts passes over lines that it cannot read.
 func parseMounts(mountinfo string) []mount {
 	var mounts []mount
@@ -34,7 +37,7 @@ func parseMounts(mountinfo string) []mount {
 		if err != nil {
 			continue
 		}
-		m := mount{id: id, device: left[2], point: left[4], kind: right[0], source: right[1]}
+		m := mount{id: id, device: left[2], point: plain.Replace(left[4]), kind: right[0], source: plain.Replace(right[1])}
 		for _, option := range left[6:] {
 			if group, shared := strings.CutPrefix(option, "shared:"); shared {
 				m.peers = group
@@ -45,14 +48,22 @@ func parseMounts(mountinfo string) []mount {
 	return mounts
 }
 
-// mountOf finds a mount of the process's namespace by its ID. The list is read
-// anew each time: mounts come and go.
-func (p *process) mountOf(id uint64) (mount, error) {
+// list is the mounts of the process's namespace as they are now.
+func (p *process) list() ([]mount, error) {
 	text, err := readAll(p.mounts)
 	if err != nil {
-		return mount{}, fmt.Errorf("read the container's mounts: %w", err)
+		return nil, fmt.Errorf("read the container's mounts: %w", err)
 	}
-	for _, m := range parseMounts(text) {
+	return parseMounts(text), nil
+}
+
+// mountOf finds a mount of the process's namespace by its ID.
+func (p *process) mountOf(id uint64) (mount, error) {
+	mounts, err := p.list()
+	if err != nil {
+		return mount{}, err
+	}
+	for _, m := range mounts {
 		if m.id == id {
 			return m, nil
 		}

@@ -21,8 +21,7 @@ const attempts = 300
 // TestAContainerThatRaces exchanges the target, or the directory above it, with
 // a link to the host's directory, all the while. Each attempt ends with the
 // tree where it belongs or with an error and no mount at all, and the host sees
-// nothing of it. A directory at which something is mounted cannot be renamed,
-// so the first of the two is right for good once it is right.
+// nothing of it.
 func TestAContainerThatRaces(t *testing.T) {
 	h := newHost(t, engine.Options{})
 	swapper, err := engine.Swapper(t.Context())

@@ -20,6 +20,9 @@ type spot struct {
 // same reports whether both are one directory, through whatever mount.
 func (s spot) same(other spot) bool { return s.dev == other.dev && s.ino == other.ino }
 
+// device is the directory's filesystem as a mountinfo names it.
+func (s spot) device() string { return fmt.Sprintf("%d:%d", unix.Major(s.dev), unix.Minor(s.dev)) }
+
 // look says what fd holds. It asks no server of a network filesystem.
 func look(fd int, path string) (spot, error) {
 	var st unix.Statx_t
@@ -36,7 +39,8 @@ func look(fd int, path string) (spot, error) {
 // walk is a way into a container.
 type walk struct {
 	*process
-	root spot
+	top  spot   // the root of the mount namespace
+	root spot   // where the way begins
 	own  uint64 // the ID of the mount that is the container's own root
 	make bool   // missing directories
 }
