@@ -30,15 +30,18 @@ type docker struct {
 	stop     func() // ends the gate
 }
 
-// recorder runs the program as the engine would, and keeps what an exec was
-// called with: its working directory, its arguments and the process JSON.
+// recorder runs the program as the engine would, and keeps what it was called
+// with: of an exec the working directory, the arguments and the process JSON,
+// of a create the configuration.
 const recorder = `#!/bin/sh
-case " $* " in *" exec "*)
-	n=$(ls DIR | wc -l)
-	{ pwd; printf '%s\n' "$@"; } > DIR/call.$n
-	previous=
-	for a; do [ "$previous" = --process ] && cp "$a" DIR/process.$n; previous=$a; done
-esac
+previous=
+for a; do
+	case $previous in
+	--process) { pwd; printf '%s\n' "$@"; } > DIR/call; cp "$a" DIR/process ;;
+	--bundle) cp "$a/config.json" DIR/config.json ;;
+	esac
+	previous=$a
+done
 exec BINARY "$@"
 `
 

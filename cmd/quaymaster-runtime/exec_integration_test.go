@@ -18,6 +18,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/runtime/spec"
+	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 	real "github.com/quaymaster/quaymaster/test/engine"
 	"github.com/quaymaster/quaymaster/test/host"
 	"github.com/quaymaster/quaymaster/test/oci"
@@ -28,6 +29,12 @@ func (d *docker) start(t *testing.T, value string, exec bool, config container.C
 	t.Helper()
 	d.delivery.Store(&inject.Delivery{ExecVariables: exec,
 		Variables: []inject.Variable{{Name: "TOKEN", Value: secret.NewValue([]byte(value))}}})
+	return d.sleep(t, config, hostConfig)
+}
+
+// sleep starts a container that the gate is asked about.
+func (d *docker) sleep(t *testing.T, config container.Config, hostConfig container.HostConfig) string {
+	t.Helper()
 	config.Image, config.Labels = real.BusyboxImage, map[string]string{"quaymaster.env.TOKEN": "vault:kv/x"}
 	config.Cmd = []string{"sh", "-c", "trap exit TERM; sleep 600 & wait"}
 	if hostConfig.Runtime == "" {
@@ -160,7 +167,7 @@ func TestExecAsTheEngineCallsIt(t *testing.T) {
 	if got := d.exec(t, id, container.ExecOptions{Cmd: printToken}); !strings.Contains(got, value) {
 		t.Error("the process has no value")
 	}
-	dir, line, _ := strings.Cut(readText(t, d.records()+"/call.0"), "\n")
+	dir, line, _ := strings.Cut(readText(t, d.records()+"/call"), "\n")
 	args := strings.Split(strings.TrimSuffix(line, "\n"), "\n")
 	_, args, err = parseSettings(args)
 	if err != nil {
@@ -173,7 +180,7 @@ func TestExecAsTheEngineCallsIt(t *testing.T) {
 	if mark := readText(t, d.bundle(id)+"/"+markName); strings.Contains(mark, value) || !strings.Contains(mark, `"TOKEN"`) {
 		t.Errorf("the mark is %s", strings.ReplaceAll(mark, value, "THE VALUE"))
 	}
-	process, config := []byte(readText(t, d.records()+"/process.0")), []byte(readText(t, d.bundle(id)+"/config.json"))
+	process, config := []byte(readText(t, d.records()+"/process")), []byte(readText(t, d.bundle(id)+"/config.json"))
 	changed, err := spec.ApplyExec(process, config, []spec.Inherited{{Name: "TOKEN"}})
 	if err != nil || !bytes.Contains(changed, []byte(value)) || bytes.Contains(process, []byte(value)) {
 		t.Errorf("the process JSON: %v", err)
@@ -182,6 +189,49 @@ func TestExecAsTheEngineCallsIt(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestEnginesConfigsStayValid: what the real engines write, for containers of
+// many kinds, is as valid after the program has changed it as it was before.
+func TestEnginesConfigsStayValid(t *testing.T) {
+	schema, err := oci.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const megabyte = 1 << 20
+	for _, kind := range real.Kinds {
+		t.Run(kind.String(), func(t *testing.T) {
+			d := newDocker(t, real.Options{Kind: kind})
+			for name, c := range map[string]struct {
+				config container.Config
+				host   container.HostConfig
+			}{
+				"plain":     {},
+				"read-only": {container.Config{User: "65534:65533", WorkingDir: "/tmp", Tty: true}, container.HostConfig{ReadonlyRootfs: true, CapDrop: []string{"ALL"}}},
+				"powerful":  {container.Config{Env: []string{"TOKEN=placeholder"}}, container.HostConfig{CapAdd: []string{"NET_ADMIN"}, SecurityOpt: []string{"seccomp=unconfined"}, PidMode: "host", IpcMode: "host"}},
+				"limited": {container.Config{StopSignal: "SIGINT"}, container.HostConfig{Init: new(true), Tmpfs: map[string]string{"/x": "size=1m"}, ShmSize: megabyte,
+					Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}, Binds: []string{"data:/data:ro"}, GroupAdd: []string{"7"},
+					Resources: container.Resources{Memory: 64 * megabyte, PidsLimit: new(int64(50)), CPUShares: 512}}},
+			} {
+				value, files := rand.Text(), tree(t, "x")
+				c.host.Runtime = "recorded"
+				d.delivery.Store(&inject.Delivery{Source: files, Target: "/run/secrets",
+					Variables: []inject.Variable{{Name: "TOKEN", Value: secret.NewValue([]byte(value))}}})
+				id := d.sleep(t, c.config, c.host)
+				before, after := []byte(readText(t, d.records()+"/config.json")), []byte(readText(t, d.bundle(id)+"/config.json"))
+				want, err := spec.Apply(before, wire.Answer{Verdict: wire.Deliver, Source: files, Target: "/run/secrets",
+					Variables: []wire.Variable{{Name: "TOKEN", Value: func() []byte { return []byte(value) }}}})
+				if err != nil || !bytes.Equal(after, want) {
+					t.Errorf("%s: the configuration is not what it should be, %v", name, err)
+				}
+				for when, text := range map[string][]byte{"before": before, "after": after} {
+					if err := schema.Config(text); err != nil {
+						t.Errorf("%s, %s: %v", name, when, err)
+					}
+				}
+			}
+		})
 	}
 }
 
