@@ -125,7 +125,7 @@ func newBroker(ctx context.Context, c config.Config, p parts) (*broker.Broker, e
 	if err != nil {
 		return nil, err
 	}
-	cache, cached, err := openBootCache(ctx, c, p.stores.cloud, p.log)
+	cache, cached, err := openBootCache(ctx, c, p.log)
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func openGates(c config.Config, d doors, b *broker.Broker, engine *docker.Engine
 
 func openVolumes(c config.Config, b *broker.Broker, engine *docker.Engine, m memory, log *slog.Logger) (*volume.Gate, error) {
 	return volume.New(volume.Options{
-		Driver: c.Docker.Plugin, Deliverer: b, Ender: b, Finder: engine, State: filepath.Join(c.Paths.State, "volumes"),
+		Driver: c.Docker.Plugin, View: m.view, Deliverer: b, Ender: b, Finder: engine, State: filepath.Join(c.Paths.State, "volumes"),
 		Profiles: func(name string) bool { _, found := c.Profiles[name]; return found }, Timeout: c.GateTimeout, Log: log,
 	})
 }

@@ -17,6 +17,7 @@ import (
 type memory struct {
 	trees    *memfs.FS
 	memos    *memo.Dir
+	view     string // the directory of the trees, as volumes see it: read-only
 	auditKey []byte
 }
 
@@ -36,6 +37,10 @@ func openMemory(c config.Config) (memory, error) {
 	if err := os.Mkdir(below, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
 		return memory{}, fmt.Errorf("make the directory of the trees: %w", err)
 	}
+	view := filepath.Join(c.Paths.Run, "view")
+	if err := memfs.MountView(below, view); err != nil {
+		return memory{}, err
+	}
 	trees, err := memfs.Open(below)
 	if err != nil {
 		return memory{}, err
@@ -44,7 +49,7 @@ func openMemory(c config.Config) (memory, error) {
 	if err != nil {
 		return memory{}, errors.Join(err, trees.Close())
 	}
-	return memory{trees: trees, memos: memos, auditKey: key}, nil
+	return memory{trees: trees, memos: memos, view: view, auditKey: key}, nil
 }
 
 func memoryRoot(c config.Config) string { return filepath.Join(c.Paths.Run, "memory") }

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"io/fs"
 	"os"
 	"reflect"
@@ -88,7 +89,11 @@ func (g *Gate) deliver(ctx context.Context, r request, arrival inject.Arrival) (
 	if delivery.Source == "" {
 		return "", fmt.Errorf("container %.12s: %w", arrival.Container, errNothingWanted)
 	}
-	note := mount{Volume: r.Name, Containers: append([]string{arrival.Container}, arrival.Others...), Mountpoint: delivery.Source, Count: 1}
+	path = delivery.Source
+	if g.View != "" {
+		path = filepath.Join(g.View, filepath.Base(path))
+	}
+	note := mount{Volume: r.Name, Containers: append([]string{arrival.Container}, arrival.Others...), Mountpoint: path, Count: 1}
 	if err = g.note(r.ID, note); err == nil {
 		err = context.Cause(ctx) // the engine hung up: it will not unmount what it does not know of
 	}
@@ -96,7 +101,7 @@ func (g *Gate) deliver(ctx context.Context, r request, arrival inject.Arrival) (
 		g.end(ctx, r.ID)
 		return "", err
 	}
-	return delivery.Source, nil
+	return path, nil
 }
 
 func (g *Gate) note(id string, m mount) error {

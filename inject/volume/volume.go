@@ -51,9 +51,10 @@ type Finder interface {
 	Mounting(ctx context.Context, driver, volume string) ([]inject.Arrival, error)
 }
 
-// Options are the parts of a Gate. All are required.
+// Options are the parts of a Gate. All but View are required.
 type Options struct {
 	Driver    string // the driver's name, which is that of the plugin
+	View      string // shows the directory of the trees read-only; empty: trees are read-only as they are
 	Deliverer inject.Deliverer
 	Ender     inject.Ender
 	Finder    Finder
