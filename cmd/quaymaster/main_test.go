@@ -20,7 +20,10 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the command line as its users do.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: filepath.Join("testdata", "script")})
+	testscript.Run(t, testscript.Params{
+		Dir:  filepath.Join("testdata", "script"),
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"answer": answerScript, "configure": configureScript},
+	})
 }
 
 // TestEverySelectorOfAGrantIsAttested holds the configuration and the
