@@ -24,6 +24,7 @@ if [ "$for_what" = test ]; then
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
 	have openssl || need+=(openssl)
+	have systemd-analyze && have systemd-socket-activate || need+=(systemd) # reads the units; need not run
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
