@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -20,12 +18,10 @@ import (
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/config"
-	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject/attach"
 	"github.com/quaymaster/quaymaster/inject/docker"
-	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/render"
 )
 

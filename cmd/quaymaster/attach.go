@@ -32,16 +32,16 @@ func attachCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return attach(c.Context(), loaded, names)
+			return attachAll(c.Context(), loaded, names)
 		},
 	}
 	c.Flags().StringVar(&file, "config", defaultConfig, "configuration `file` of the agent")
 	return c
 }
 
-// attach asks for one container after the other. One that fails keeps no other
+// attachAll asks for one container after the other. One that fails keeps no other
 // from its files; an agent that does not answer is asked no more.
-func attach(ctx context.Context, c config.Config, names []string) error {
+func attachAll(ctx context.Context, c config.Config, names []string) error {
 	client := api.NewClient(agentSocket(c))
 	failed := 0
 	for _, name := range names {

@@ -25,8 +25,6 @@ import (
 
 func runtimeSocket(c config.Config) string { return filepath.Join(c.Paths.Run, "runtime.sock") }
 
-func agentSocket(c config.Config) string { return filepath.Join(c.Paths.Run, "agent.sock") }
-
 func pluginSocket(c config.Config) string {
 	return filepath.Join(c.Docker.PluginDir, c.Docker.Plugin+".sock")
 }

@@ -27,7 +27,7 @@ func units(t *testing.T) (names []string) {
 		}
 		names = append(names, found...)
 	}
-	if len(names) != 6 {
+	if len(names) != 7 {
 		t.Fatalf("%d units: %v", len(names), names)
 	}
 	return names
