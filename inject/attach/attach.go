@@ -33,6 +33,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"unicode"
 )
 
 // The decisions that a caller takes.
@@ -103,8 +104,8 @@ func (m *Mounter) Detach(ctx context.Context, pid int, source, target string) er
 
 // checkPath accepts absolute paths as path.Clean makes them, except the root.
 func checkPath(name string) error {
-	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.Contains(name, "\x00") {
-		return fmt.Errorf("%q cannot be mounted at: it must be an absolute path beneath / without //, . or ..", name)
+	if !path.IsAbs(name) || path.Clean(name) != name || name == "/" || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%q cannot be mounted at: it must be an absolute path beneath / without //, ., .. or control characters", name)
 	}
 	return nil
 }

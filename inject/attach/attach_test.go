@@ -10,7 +10,7 @@ import (
 
 func TestPathsThatAreRefused(t *testing.T) {
 	m := New()
-	for _, target := range []string{"", "/", "run/secrets", "/run/../etc", "/run//secrets", "/run/secrets/", "/run/./x", "../../etc", "/a\x00b"} {
+	for _, target := range []string{"", "/", "run/secrets", "/run/../etc", "/run//secrets", "/run/secrets/", "/run/./x", "../../etc", "/a\x00b", "/a\nb"} {
 		if err := m.Attach(t.Context(), os.Getpid(), t.TempDir(), target); err == nil || !strings.Contains(err.Error(), "absolute path") {
 			t.Errorf("%q: %v", target, err)
 		}
