@@ -176,13 +176,23 @@ func (h *Host) Configure(more string) error {
 		}
 		b.WriteString("}\n")
 	}
-	fmt.Fprintf(&b, "docker: {host: %q}\npaths: {run: %q, state: %q}\naudit: {file: %q}\n%s\n",
-		h.Engine.Host(), h.run, h.file("state"), h.AuditFile(), more)
+	if !hasKey(more, "docker") {
+		fmt.Fprintf(&b, "docker: {host: %q, plugin: %q, cdi_dir: %q}\n", h.Engine.Host(), h.Plugin(), h.CDIDir())
+	}
+	fmt.Fprintf(&b, "paths: {run: %q, state: %q}\naudit: {file: %q}\n%s\n",
+		h.run, h.file("state"), h.AuditFile(), more)
 	if err := os.WriteFile(h.ConfigFile(), b.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write the agent's configuration: %w", err)
 	}
 	return nil
 }
+
+// Plugin is what the agent's volume and secret driver is called. The engine looks
+// for drivers in one directory for the whole machine, so each host has its own.
+func (h *Host) Plugin() string { return filepath.Base(h.dir) }
+
+// CDIDir is where the agent writes its CDI devices.
+func (h *Host) CDIDir() string { return h.file("cdi") }
 
 // hasKey reports whether YAML has a key at its top level.
 func hasKey(yaml, key string) bool { return strings.Contains("\n"+yaml, "\n"+key+":") }
@@ -292,9 +302,11 @@ func (h *Host) Remove(ctx context.Context) error {
 	}
 	errs = append(errs, h.Vault.Remove(ctx))
 	if h.dir != "" {
-		if err := syscall.Unmount(filepath.Join(h.run, "memory"), syscall.MNT_DETACH); err != nil &&
-			!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
-			errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
+		for _, mounted := range []string{"view", "memory"} {
+			if err := syscall.Unmount(filepath.Join(h.run, mounted), syscall.MNT_DETACH); err != nil &&
+				!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
+				errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
+			}
 		}
 		errs = append(errs, os.RemoveAll(h.dir))
 	}
