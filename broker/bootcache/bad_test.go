@@ -53,7 +53,9 @@ func TestBadFileIsMovedAside(t *testing.T) {
 		},
 	} {
 		h.keeps(agent, "one")
-		h.keeps(agent, "two")
+		if err := os.MkdirAll(h.file()+".bad/of/before", 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := spoil(h.content()); err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,6 @@ package bootcache
 import (
 	"context"
 	"crypto/cipher"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -73,13 +72,6 @@ type Cache struct {
 type lock struct {
 	cipher.AEAD
 	sealed []byte
-}
-
-// written is what the file holds since the last Keep; the zero value: not known.
-type written struct {
-	file  os.FileInfo
-	sum   [sha256.Size]byte    // of all but the times
-	reads map[string]time.Time // by ref
 }
 
 // Open checks the options and the directory. It neither reads the file nor asks
@@ -150,7 +142,8 @@ func (c *Cache) Close() error {
 // back, nobody knows how old it is. Without a file there is nothing, and no
 // error. An error wraps ErrBad, and the file was moved aside; or one of package
 // auth, because the sealer did not open the data key, and the file stays as it
-// is; or neither, when the disk fails.
+// is; or neither, when the disk fails. While the sealer is unavailable, load
+// again before anything is kept, because Keep replaces the whole file.
 func (c *Cache) Load(ctx context.Context) ([]secret.Held, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,79 +186,6 @@ func (c *Cache) young(held []secret.Held) (young []secret.Held) {
 		c.log.Warn("the boot cache has secrets that are not used", "older than max_stale", old, "read in the future: was the clock set back?", future)
 	}
 	return young
-}
-
-// Keep replaces the file by these secrets, as a whole and at once; what is older
-// than MaxStale is left out, and without any there is no file. It writes nothing
-// when nothing changed but times, and those by a tenth of MaxStale at most: it
-// may be called whenever something might have changed. The first call has the
-// data key sealed; an error of that wraps one of package auth. After an error
-// the file is whole, and nearly always the old one.
-func (c *Cache) Keep(ctx context.Context, held []secret.Held) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	held = c.dated(held)
-	if len(held) == 0 {
-		return c.remove(file, unfinished)
-	}
-	next := describe(held)
-	if c.stands(next) {
-		return nil
-	}
-	err := c.makeLock(ctx)
-	if err == nil {
-		next.file, err = c.replace(c.encrypt(held))
-	}
-	if err != nil {
-		return fmt.Errorf("keep the boot cache %s: %w", c.path(file), err)
-	}
-	c.written = next
-	return nil
-}
-
-// dated puts times into the wall clock's present count, which is all that the
-// next boot has, and leaves out what is too old. The clock may have been set
-// since a secret was read, or the host may have slept, which the monotonic
-// clock does not see: of both ages the greater counts.
-func (c *Cache) dated(held []secret.Held) (dated []secret.Held) {
-	now := c.now()
-	for _, h := range held {
-		age := now.Sub(h.Read)
-		if age < 0 {
-			continue // from the future: see Load
-		}
-		if age = max(age, now.Round(0).Sub(h.Read.Round(0))); age < c.maxStale {
-			h.Read = now.Round(0).Add(-age)
-			dated = append(dated, h)
-		}
-	}
-	return dated
-}
-
-func describe(held []secret.Held) written {
-	w, timeless := written{reads: map[string]time.Time{}}, make([]secret.Held, len(held))
-	for i, e := range ordered(held) {
-		w.reads[e.ref] = e.Read
-		timeless[i] = secret.Held{Secret: e.Secret, Read: time.Unix(0, 0)}
-	}
-	content := Encode(timeless[:len(w.reads)])
-	w.sum = sha256.Sum256(content) // stays in memory, where the values are too
-	clear(content)
-	return w
-}
-
-// stands reports whether the file is good enough for what is to be kept.
-func (c *Cache) stands(next written) bool {
-	if c.written.file == nil || c.written.sum != next.sum {
-		return false
-	}
-	for ref, read := range next.reads {
-		if read.Sub(c.written.reads[ref]).Abs() > c.maxStale/10 {
-			return false
-		}
-	}
-	found, err := c.root.Lstat(file)
-	return err == nil && os.SameFile(found, c.written.file)
 }
 
 // Wipe removes all that the cache has on the disk, what was moved aside

@@ -65,7 +65,11 @@ func kind(info os.FileInfo) string {
 // it is encrypted. The next one takes its place.
 func (c *Cache) aside(because error) error {
 	c.written = written{}
-	if err := c.root.Rename(file, bad); err != nil {
+	err := c.root.RemoveAll(bad)
+	if err == nil {
+		err = c.root.Rename(file, bad)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w; it could not be moved aside: %w", c.path(file), because, err)
 	}
 	return fmt.Errorf("%s: %w; it is now %s", c.path(file), because, c.path(bad))
