@@ -126,9 +126,8 @@ func (p place) arrival(id string) (inject.Arrival, error) {
 
 // located adds the IDs with which the engine had our driver mount the volumes
 // of a container that runs. Only its own file says them, which it writes before
-// it reports the start. What the API calls the source of such a volume is, on
-// engines before the newest, that of an earlier run, so it is left out unless
-// it is of this mount.
+// it reports the start. What the API calls the source of such a volume is what
+// another run, or another container, got of the driver; so it is left out.
 func (e *Engine) located(facts workload.Facts) workload.Facts {
 	if !mounts(facts, e.options.Driver) {
 		return facts
@@ -139,13 +138,8 @@ func (e *Engine) located(facts workload.Facts) workload.Facts {
 			"container", facts.ID, "error", err)
 	}
 	for i, v := range facts.Volumes {
-		if v.Driver != e.options.Driver {
-			continue
-		}
-		id := c.mountID(v)
-		facts.Volumes[i].MountID = id
-		if id == "" || filepath.Base(v.Source) != id {
-			facts.Volumes[i].Source = ""
+		if v.Driver == e.options.Driver {
+			facts.Volumes[i].Source, facts.Volumes[i].MountID = "", c.mountID(v)
 		}
 	}
 	return facts
