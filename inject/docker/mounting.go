@@ -42,7 +42,7 @@ func (e *Engine) Mounting(ctx context.Context, driver, volume string) ([]inject.
 		}
 		if err != nil {
 			e.log.Warn("as which user a container runs is not known: the engine's files cannot be read; "+
-				"say where they are, or who owns the container's secrets, in numbers", "container", id, "error", err)
+				"say with docker.data_root where they are, or with its labels who owns its secrets, in numbers", "container", id, "error", err)
 		}
 		arrivals = append(arrivals, arrival)
 	}
@@ -134,7 +134,7 @@ func (e *Engine) located(facts workload.Facts) workload.Facts {
 	}
 	c, err := readContainerFile(e.place().engineDir(facts.ID), facts.ID)
 	if err != nil {
-		e.log.Warn("what a container mounts is not known: the engine's files cannot be read; say where they are",
+		e.log.Warn("what a container mounts is not known: the engine's files cannot be read; say with docker.data_root where they are",
 			"container", facts.ID, "error", err)
 	}
 	for i, v := range facts.Volumes {
