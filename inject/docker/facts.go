@@ -12,8 +12,8 @@ import (
 )
 
 // Facts says what the container with this ID is, without its process user,
-// which only the gate knows, and without the sources of its volumes, which
-// change at each start. engineDir is the engine's own directory for the
+// which only the gate knows, and without where its volumes are mounted from,
+// which changes at each start. engineDir is the engine's own directory for the
 // container, or empty. It never waits longer than a few hundred milliseconds
 // for the engine, and never guesses: facts that are not complete are an error,
 // where they decide anything.

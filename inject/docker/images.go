@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/image"
-	"github.com/docker/docker/api/types/versions"
 	"github.com/docker/docker/client"
 )
 
@@ -29,9 +28,8 @@ func (e *Engine) imageLabels(ctx context.Context, i imageRef) (map[string]string
 	if known {
 		return labels, nil
 	}
-	e.api.NegotiateAPIVersion(ctx)
 	var options []client.ImageInspectOption
-	if i.manifest != nil && i.manifest.Platform != nil && versions.GreaterThanOrEqualTo(e.api.ClientVersion(), platformVersion) {
+	if i.manifest != nil && i.manifest.Platform != nil && e.api.NewVersionError(ctx, platformVersion, "a platform's image") == nil {
 		options = append(options, client.ImageInspectWithPlatform(i.manifest.Platform))
 	}
 	answer, err := e.api.ImageInspect(ctx, i.id, options...)

@@ -101,7 +101,7 @@ func TestKeptIsBounded(t *testing.T) {
 		t.Errorf("got %d images", len(got))
 	}
 	for i := range maxKeptImages {
-		k.Images[string(rune('a'+i%26))+strings.Repeat("y", i)] = map[string]string{"a": strings.Repeat("\x00", 40<<10)}
+		k.Images[string(rune('a'+i%26))+strings.Repeat("y", i)] = map[string]string{"a": strings.Repeat("\x00", 4<<10)}
 	}
 	state := t.TempDir()
 	if err := (store{state}).write(k.bounded()); err != nil {

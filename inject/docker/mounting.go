@@ -42,7 +42,7 @@ func (e *Engine) Mounting(ctx context.Context, driver, volume string) ([]inject.
 		}
 		if err != nil {
 			e.log.Warn("as which user a container runs is not known: the engine's files cannot be read; "+
-				"say where they are, or who owns the container's secrets, in numbers", "container", id, "error", err)
+				"say with docker.data_root where they are, or with its labels who owns its secrets, in numbers", "container", id, "error", err)
 		}
 		arrivals = append(arrivals, arrival)
 	}
@@ -126,26 +126,20 @@ func (p place) arrival(id string) (inject.Arrival, error) {
 
 // located adds the IDs with which the engine had our driver mount the volumes
 // of a container that runs. Only its own file says them, which it writes before
-// it reports the start. What the API calls the source of such a volume is, on
-// engines before the newest, that of an earlier run, so it is left out unless
-// it is of this mount.
+// it reports the start. What the API calls the source of such a volume is what
+// another run, or another container, got of the driver; so it is left out.
 func (e *Engine) located(facts workload.Facts) workload.Facts {
 	if !mounts(facts, e.options.Driver) {
 		return facts
 	}
 	c, err := readContainerFile(e.place().engineDir(facts.ID), facts.ID)
 	if err != nil {
-		e.log.Warn("what a container mounts is not known: the engine's files cannot be read; say where they are",
+		e.log.Warn("what a container mounts is not known: the engine's files cannot be read; say with docker.data_root where they are",
 			"container", facts.ID, "error", err)
 	}
 	for i, v := range facts.Volumes {
-		if v.Driver != e.options.Driver {
-			continue
-		}
-		id := c.mountID(v)
-		facts.Volumes[i].MountID = id
-		if id == "" || filepath.Base(v.Source) != id {
-			facts.Volumes[i].Source = ""
+		if v.Driver == e.options.Driver {
+			facts.Volumes[i].Source, facts.Volumes[i].MountID = "", c.mountID(v)
 		}
 	}
 	return facts
