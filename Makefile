@@ -51,7 +51,8 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet $(PACKAGES)
 	go vet -tags integration $(PACKAGES)
-	go run $(STATICCHECK) -tags integration $(PACKAGES)
+	go vet -tags engines $(PACKAGES)
+	go run $(STATICCHECK) -tags integration,engines $(PACKAGES)
 
 .PHONY: test-short
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
@@ -83,8 +84,17 @@ test-integration: build ## the tests that need root, an engine and Vault; make t
 	$(INTEGRATION) -timeout 40m -skip TestRealVaultStorm $(PACKAGES)
 	$(INTEGRATION) -timeout 10m -v -run TestRealVaultStorm ./auth/vaultlogin
 
+# Every gate on Debian's engine and on the newest, in each way they are set up;
+# then what talks to the engine most, on the newest one as well.
+.PHONY: test-engines
+test-engines: engines build ## every gate on every engine; table, and out/engines.json
+	@mkdir -p out
+	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINES_JSON=$(CURDIR)/out/engines.json QUAYMASTER_BIN=$(CURDIR)/bin \
+		QUAYMASTER_VAULT=$$(test/vaultd/build.sh) go test -exec '$(ROOT)' -race -tags engines -v -timeout 60m ./test/gates
+	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION) -timeout 40m ./test/engine ./inject/docker ./test/e2e
+
 .PHONY: test-all
-test-all: test ## every suite there is
+test-all: test test-engines ## every suite there is
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (default 30s)

@@ -26,6 +26,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
 	"github.com/quaymaster/quaymaster/broker/rotation"
+	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/render"
@@ -45,6 +46,14 @@ type Engine interface {
 	Watch(ctx context.Context, sink func(inject.Event)) error
 	// Stop ends a container.
 	Stop(ctx context.Context, id string) error
+	// Failed returns the containers whose last start failed and which may
+	// concern the agent.
+	Failed(ctx context.Context) ([]inject.Failure, error)
+	Start(ctx context.Context, id string) error
+	// Process describes a running container as an arrival without a gate.
+	Process(ctx context.Context, id string) (inject.Arrival, error)
+	// Tasks returns the IDs of the swarm's tasks that are not over.
+	Tasks(ctx context.Context) (map[string]bool, error)
 	rotation.Engine
 }
 
@@ -59,6 +68,8 @@ type Options struct {
 	// is to be asked again; nil: that is noticed by and by.
 	Moved    <-chan struct{}
 	Renderer *render.Renderer
+	// Profiles are what containers want by the name of a set of labels.
+	Profiles workload.Profiles
 	// CheckVersions are the providers that are asked which version of a held
 	// secret is current before its value is read again, by name.
 	CheckVersions map[string]bool
@@ -72,6 +83,23 @@ type Options struct {
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
 	RequireGate bool          // stop a labelled container that passed no gate
+	// HandedOn is what the agent before this one held, and Cached what an
+	// earlier boot did; their values are the Broker's. BootCache keeps secrets for
+	// the next boot; nil: none are.
+	HandedOn, Cached []secret.Held
+	BootCache        Cache
+	// LateAttach gives a labelled container that passed no gate its files
+	// afterwards. Attacher is what does it, then and on request.
+	LateAttach bool
+	Attacher   inject.Attacher
+	// StartFailed starts containers again that failed to start because the agent
+	// or a store was away. Driver is what the engine calls the agent's volume
+	// driver; empty: there is none.
+	StartFailed bool
+	Driver      string
+	// ExecVariables has processes that are started in a container later get its
+	// variables too.
+	ExecVariables bool
 
 	Now    func() time.Time
 	Wall   func() time.Time // the clock on the wall, which goes on while the machine sleeps; nil: Now
@@ -81,55 +109,37 @@ type Options struct {
 // Broker implements inject.Deliverer.
 type Broker struct {
 	Options
-	store *store
-	debts map[workload.StrategyKind]chan struct{} // wakes who applies strategies
-	tasks sync.WaitGroup                          // containers that are being taken up
+	store     *store
+	debts     map[workload.StrategyKind]chan struct{} // wakes who applies strategies
+	tasks     sync.WaitGroup                          // containers that are being taken up
+	failed    chan struct{}                           // receives when a start has failed, or may have
+	attaching sync.Mutex                              // one late attach at a time
 
 	looked     time.Time // when updateAll last looked at the containers
 	unfinished bool      // it could not bring all of them up to date
 
 	mu      sync.Mutex
-	taking  int                // how many containers are being taken up
-	served  map[string]*served // by container ID
-	ungated map[string]bool    // containers that were reported
+	taking  int                       // how many containers are being taken up
+	served  map[string]*served        // by tree
+	ungated map[string]workload.Facts // containers that run without their secrets and were reported, by ID
 	// strays are trees without a container that runs or passed a gate of this
-	// agent, by container ID, and when each was first seen.
+	// agent, and when each was first seen.
 	strays    map[string]time.Time
-	memos     map[string]memo.Memo   // what an earlier agent noted, by container ID
+	memos     map[string]memo.Memo   // what an earlier agent noted, by tree or container
 	restarted map[string][]time.Time // when a container was restarted for new secrets lately, by ID
-}
-
-// served is one container that passed a gate.
-type served struct {
-	facts workload.Facts
-	wants workload.Wants
-	gate  string
-	since time.Time // when it passed
-
-	started  bool              // the engine said that it runs
-	keys     []key             // the secrets that are held for it
-	origins  map[string]origin // where they are read, by whole ref; nil: nothing is held yet
-	editions map[key]int       // what it has of them; nil: not known
-	pruneAt  time.Time         // when its old generation may go; zero: there is none
-	failing  string            // why its last update failed, so that it is said once
-	owed     bool              // its strategy is still to be applied
-	applying bool              // its strategy is being applied
-	// variables tells those that its process began with from others; empty: not
-	// known.
-	variables string
-	waits     bool      // that its next restart is put off was told
-	taking    bool      // it is being taken up
-	takeAt    time.Time // when to try that again
 }
 
 // New returns a broker that has not begun to run.
 func New(options Options) *Broker {
 	b := &Broker{
 		Options: options, debts: newDebts(),
-		served: map[string]*served{}, ungated: map[string]bool{}, strays: map[string]time.Time{}, restarted: map[string][]time.Time{},
+		served: map[string]*served{}, ungated: map[string]workload.Facts{}, strays: map[string]time.Time{}, restarted: map[string][]time.Time{},
 		memos: map[string]memo.Memo{},
 	}
+	b.failed = make(chan struct{}, 1)
 	b.store = newStore(options, b.tellTrouble)
+	b.store.seed(options.HandedOn, options.Providers, "")
+	b.store.seed(options.Cached, options.Providers, booting)
 	return b
 }
 
@@ -142,59 +152,16 @@ func (b *Broker) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return b.watch(ctx) })
 	group.Go(func() error { return b.keepFresh(ctx) })
+	if b.BootCache != nil {
+		group.Go(func() error { return b.keepCache(ctx) })
+	}
+	if b.StartFailed {
+		group.Go(func() error { return b.revive(ctx) })
+	}
 	for kind := range b.debts {
 		group.Go(func() error { return b.react(ctx, kind) })
 	}
 	return group.Wait()
-}
-
-func (b *Broker) get(id string) *served {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.served[id]
-}
-
-// begin serves a container from now on. A run of it that came before is over:
-// what that had is wiped. An arrival whose gate has given up is such a run too,
-// and may be late: it must not end the one that came after it.
-func (b *Broker) begin(ctx context.Context, s *served) error {
-	id := s.facts.ID
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("its gate waits no longer: %w", err)
-	}
-	if err := b.Trees.Remove(id); err != nil {
-		return fmt.Errorf("the tree of an earlier run could not be wiped: %w", err)
-	}
-	b.store.disinherit(func(container string) bool { return container == id })
-	b.serve(s)
-	return nil
-}
-
-// serve takes a container on. The caller has locked b.mu.
-func (b *Broker) serve(s *served) {
-	b.served[s.facts.ID] = s
-	delete(b.strays, s.facts.ID)
-}
-
-// end wipes what a run of a container had, unless another run of it has begun.
-// Its secrets stay in the store for a while, in case it starts again. The tree
-// goes under the lock, so that it cannot be that of a run that just begins.
-func (b *Broker) end(id string, s *served) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.served[id] != s {
-		return
-	}
-	if err := b.Trees.Remove(id); err != nil {
-		b.Log.Error("the tree of a container that ended could not be wiped", "container", id, "error", err)
-	}
-	delete(b.served, id)
-	delete(b.ungated, id)
-	delete(b.strays, id)
-	delete(b.memos, id)
-	b.store.release(id)
 }
 
 // oneLine joins errors for a message that is shown on one line.

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
@@ -22,42 +24,66 @@ var errWentAway = errors.New("it was removed, or began again, while its secrets 
 // Deliver implements inject.Deliverer. The container waits: it starts with
 // everything it was granted, or not at all.
 func (b *Broker) Deliver(ctx context.Context, arrival inject.Arrival) (inject.Delivery, error) {
-	facts, err := b.Engine.Facts(ctx, arrival.Container, arrival.EngineDir)
+	s, err := b.meetAtGate(ctx, arrival)
 	if err != nil {
-		return inject.Delivery{}, fmt.Errorf("container %s: what it is could not be learnt: %w", arrival.Container, err)
+		return inject.Delivery{}, err
 	}
-	if !workload.Labelled(facts.Labels) {
+	if arrival.Profile == "" && !workload.Labelled(s.facts.Labels) {
 		return inject.Delivery{}, nil
 	}
-	if arrival.User != nil {
-		user := workload.User(*arrival.User)
-		facts.User = &user
-	}
-	delivery, err := b.deliver(ctx, arrival, facts)
+	delivery, err := b.deliver(ctx, arrival, s)
 	if err != nil {
-		b.Log.Warn("start refused", "container", facts.Name, "id", facts.ID, "reason", err)
-		return inject.Delivery{}, fmt.Errorf("container %s: %w", facts.Name, err)
+		b.noteFailed()
+		b.Log.Warn("start refused", "container", s.facts.Name, "id", s.facts.ID, "gate", s.gate, "reason", err)
+		return inject.Delivery{}, fmt.Errorf("container %s: %w", s.facts.Name, err)
 	}
 	return delivery, nil
 }
 
-// deliver is the way of one container's secrets.
-func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, facts workload.Facts) (inject.Delivery, error) {
-	// 1. What does it ask for, and can this container be given it at all?
-	wants, err := workload.ParseLabels(facts.Labels, workload.Attest(facts))
-	if err != nil {
-		return inject.Delivery{}, oneLine(unjoin(err))
+// meetAtGate learns which container waits, and which it may be as well.
+func (b *Broker) meetAtGate(ctx context.Context, arrival inject.Arrival) (*served, error) {
+	s := &served{tree: cmp.Or(arrival.Tree, arrival.Container), profile: arrival.Profile, gate: arrival.Gate, since: b.Now()}
+	for n, id := range append([]string{arrival.Container}, arrival.Others...) {
+		engineDir := arrival.EngineDir
+		if n > 0 && engineDir != "" { // they lie beside each other
+			engineDir = filepath.Join(filepath.Dir(engineDir), id)
+		}
+		facts, err := b.Engine.Facts(ctx, id, engineDir)
+		if err != nil {
+			return nil, fmt.Errorf("container %s: what it is could not be learnt: %w", id, err)
+		}
+		if arrival.User != nil {
+			user := workload.User(*arrival.User)
+			facts.User = &user
+		}
+		if n > 0 {
+			s.others = append(s.others, facts)
+			continue
+		}
+		s.facts = facts
 	}
-	if err := fits(arrival, wants); err != nil {
+	return s, nil
+}
+
+// deliver is the way of one container's secrets.
+func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, s *served) (inject.Delivery, error) {
+	// 1. What does it ask for, and can this container be given it at all?
+	var err error
+	if s.wants, err = b.wantsOf(s.facts, s.profile); err != nil {
 		return inject.Delivery{}, err
 	}
-	owner, err := ownerOf(arrival, wants)
+	if err := fits(arrival, s.wants); err != nil {
+		return inject.Delivery{}, err
+	}
+	owner, err := ownerOf(arrival, s.wants)
 	if err != nil {
+		return inject.Delivery{}, err
+	}
+	if err := b.checkOthers(s); err != nil {
 		return inject.Delivery{}, err
 	}
 
 	// 2. From here on it is served: what it needs is held for it.
-	s := &served{facts: facts, wants: wants, gate: arrival.Gate, since: b.Now()}
 	if err := b.begin(ctx, s); err != nil {
 		return inject.Delivery{}, err
 	}
@@ -65,9 +91,16 @@ func (b *Broker) deliver(ctx context.Context, arrival inject.Arrival, facts work
 	// 3. Decide, fetch and record; then write, and answer the gate.
 	delivery, err := b.furnish(ctx, s, owner)
 	if err != nil {
-		b.end(facts.ID, s)
+		b.end(s.tree, s)
 	}
 	return delivery, err
+}
+
+// wantsOf is what a container asks for: by the profile that its gate names, or
+// else by its labels, which may name one.
+func (b *Broker) wantsOf(facts workload.Facts, profile string) (workload.Wants, error) {
+	wants, err := b.Profiles.Parse(facts.Labels, profile, workload.Attest(facts))
+	return wants, oneLine(unjoin(err))
 }
 
 // furnish resolves everything and makes the container's tree.
@@ -88,7 +121,7 @@ func (b *Broker) furnish(ctx context.Context, s *served, owner inject.Owner) (de
 	}
 	b.Log.Info("secrets delivered", "container", s.facts.Name, "id", s.facts.ID,
 		"files", len(bundle.Files), "variables", len(bundle.Variables))
-	delivery.Variables = bundle.Variables
+	delivery.Variables, delivery.ExecVariables = bundle.Variables, b.ExecVariables
 	if len(bundle.Files) > 0 {
 		delivery.Source, delivery.Target = source, s.wants.Path
 	}
@@ -113,14 +146,14 @@ func wipe(items []item, kind workload.Kind) {
 func (b *Broker) create(s *served, owner inject.Owner, bundle inject.Bundle, editions map[key]int) (source string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
+	if b.served[s.tree] != s {
 		return "", errWentAway
 	}
-	if source, err = b.Trees.Create(s.facts.ID, owner, bundle.Files); err != nil {
+	if source, err = b.Trees.Create(s.tree, owner, bundle.Files); err != nil {
 		return "", fmt.Errorf("its secrets could not be written: %w", err)
 	}
-	s.editions, s.variables = editions, b.sum(bundle.Variables)
-	b.store.touchNow(s.facts.ID)
+	s.editions, s.variables = editions, b.sum(s, bundle)
+	b.store.touchNow(s.tree)
 	return source, nil
 }
 
@@ -135,7 +168,12 @@ func fits(arrival inject.Arrival, wants workload.Wants) error {
 		}
 	}
 	for _, want := range wants.Items {
-		if want.Kind == workload.Variable && !arrival.MemoryOnly {
+		switch {
+		case want.Kind != workload.Variable:
+		case arrival.FilesOnly:
+			return fmt.Errorf("the variable %s cannot come through the %s gate, which brings files only: "+
+				"use the runtime gate (quaymaster install docker-runtime), or the label %ssecret.<name>", want.Name, arrival.Gate, workload.Prefix)
+		case !arrival.MemoryOnly:
 			return fmt.Errorf("the variable %s would be written to a disk, because the engine's exec-root (by default /run/docker) "+
 				"is not on a tmpfs: mount one there, or use the label %ssecret.<name>", want.Name, workload.Prefix)
 		}
@@ -207,6 +245,9 @@ func bundleOf(items []item) (inject.Bundle, map[key]int) {
 
 // unjoin takes apart what errors.Join made.
 func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}

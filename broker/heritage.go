@@ -27,6 +27,9 @@ func (b *Broker) recollect() {
 	for id, m := range memos {
 		b.memos[id] = m
 		b.store.inherit(id, m.Leases, b.Providers)
+		if m.Task != nil {
+			b.takeOverTask(m)
+		}
 	}
 }
 
@@ -49,22 +52,30 @@ func (b *Broker) note() {
 	}
 }
 
-// memoOf is what there is to be noted of a container that is served.
-func (b *Broker) memoOf(id string) memo.Memo {
+// memoOf is what there is to be noted of a run that is served.
+func (b *Broker) memoOf(tree string) memo.Memo {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s := b.served[id]
+	s := b.served[tree]
 	if s == nil {
 		return memo.Memo{}
 	}
-	return memo.Memo{User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+	m := memo.Memo{Gate: s.gate, Profile: s.profile, Task: s.task, User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
+	if s.tree != s.facts.ID {
+		m.Container = s.facts.ID
+	}
+	return m
 }
 
-// sum tells the variables of a bundle from others.
-func (b *Broker) sum(variables []inject.Variable) string {
+// sum tells what a run's processes began with, and cannot be given anew, from
+// others: its variables, or a task's secret.
+func (b *Broker) sum(s *served, bundle inject.Bundle) string {
 	values := []secret.Value{secret.NewValue(nil)} // not known is something else than none
-	for _, v := range variables {
+	for _, v := range bundle.Variables {
 		values = append(values, secret.NewValue([]byte(v.Name)), v.Value)
+	}
+	if s.task != nil {
+		values = append(values, bundle.Files[0].Value)
 	}
 	return b.Audit.MAC(values...).String()
 }
@@ -102,6 +113,7 @@ func (s *store) disinherit(gone func(container string) bool) {
 	for container := range s.former {
 		if gone(container) {
 			s.giveUpFormer(container)
+			s.touch(container)
 		}
 	}
 }

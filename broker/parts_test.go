@@ -125,7 +125,12 @@ type engine struct {
 	containers map[string]workload.Facts
 	running    map[string]bool
 	stopped    []string
-	signals    []string // "<id> <signal>"
+	failures   []inject.Failure
+	starts     []string
+	starting   func(id string) error // called by Start, when set
+	updates    []string              // services that were updated
+	tasks      map[string]bool       // those that are not over
+	signals    []string              // "<id> <signal>"
 	restarts   []string
 	unwilling  error  // what Stop, Signal and Restart are answered with
 	restarting func() // called by Restart, when set
@@ -281,6 +286,57 @@ func (e *engine) Restart(_ context.Context, id string) error {
 	}
 	e.mu.Lock()
 	return e.unwilling
+}
+
+// Failed implements broker.Engine.
+func (e *engine) Failed(context.Context) ([]inject.Failure, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.failures), e.deaf
+}
+
+// Start implements broker.Engine. What starts has not failed any more.
+func (e *engine) Start(_ context.Context, id string) error {
+	e.mu.Lock()
+	e.starts = append(e.starts, id)
+	starting := e.starting
+	e.mu.Unlock()
+	if starting != nil {
+		if err := starting(id); err != nil {
+			return err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failures = slices.DeleteFunc(e.failures, func(f inject.Failure) bool { return f.Container == id })
+	return nil
+}
+
+// Process implements broker.Engine.
+func (e *engine) Process(_ context.Context, id string) (inject.Arrival, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.running[id] {
+		return inject.Arrival{}, fmt.Errorf("container %s does not run", id)
+	}
+	a := arrival(id)
+	a.Gate, a.PID = "", 4711
+	return a, nil
+}
+
+// UpdateService implements broker.Engine.
+func (e *engine) UpdateService(_ context.Context, id string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.updates = append(e.updates, id)
+	return e.unwilling
+}
+
+// Tasks implements broker.Engine.
+func (e *engine) Tasks(context.Context) (map[string]bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return maps.Clone(e.tasks), e.deaf
 }
 
 // trees are real trees. What onWrite was given is called before one is written,

@@ -26,14 +26,17 @@ const (
 func newDebts() map[workload.StrategyKind]chan struct{} {
 	return map[workload.StrategyKind]chan struct{}{
 		workload.StrategySignal: make(chan struct{}, 1), workload.StrategyRestart: make(chan struct{}, 1),
+		workload.StrategyUpdate: make(chan struct{}, 1),
 	}
 }
 
 // owe notes that a container's strategy is to be applied. The caller has
 // locked b.mu.
 func (b *Broker) owe(s *served) {
-	s.owed = true
-	b.store.touchNow(s.facts.ID)
+	if !s.owed {
+		s.owed, s.owedAt = true, b.Now()
+	}
+	b.store.touchNow(s.tree)
 	select {
 	case b.debts[s.wants.OnRotate.Kind] <- struct{}{}:
 	default: // it is known that there is something
@@ -88,21 +91,47 @@ func (b *Broker) settleDebts(ctx context.Context, due []*served) (settled bool) 
 func (b *Broker) owed(kind workload.StrategyKind) (due []*served, next time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, s := range b.served {
+	for _, s := range b.served {
 		if !s.owed || !s.started || s.wants.OnRotate.Kind != kind {
 			continue
 		}
-		if kind == workload.StrategyRestart {
-			if at := b.mayRestart(id); at.After(b.Now()) {
-				next = earlier(next, at)
-				b.tellWaits(s, at)
-				continue
-			}
+		if at := b.mayApply(s); at.After(b.Now()) {
+			next = earlier(next, at)
+			continue
 		}
 		due = append(due, s)
 	}
-	slices.SortFunc(due, func(one, two *served) int { return strings.Compare(one.facts.ID, two.facts.ID) })
+	slices.SortFunc(due, func(one, two *served) int { return strings.Compare(one.tree, two.tree) })
 	return due, next
+}
+
+// mayApply is from when on a strategy may be applied. One update serves all
+// tasks of a service, so it waits for those that are just being looked at. The
+// caller has locked b.mu.
+func (b *Broker) mayApply(s *served) time.Time {
+	switch s.wants.OnRotate.Kind {
+	case workload.StrategyRestart:
+	case workload.StrategyUpdate:
+		if at := s.owedAt.Add(together); at.After(b.Now()) {
+			return at
+		}
+	default:
+		return time.Time{}
+	}
+	at := b.mayRestart(s.target())
+	if at.After(b.Now()) {
+		b.tellWaits(s, at)
+	}
+	return at
+}
+
+// target is what a strategy is applied to: a container, or the service of a
+// task.
+func (s *served) target() string {
+	if s.task != nil {
+		return s.task.ServiceID
+	}
+	return s.facts.ID
 }
 
 // mayRestart is from when on a container may be restarted. The caller has
@@ -134,15 +163,15 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, strategyPatience)
 	defer cancel()
-	err := rotation.Apply(ctx, b.Engine, s.facts.ID, s.wants.OnRotate)
+	err := rotation.Apply(ctx, b.Engine, s.target(), s.wants.OnRotate)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.applying = false
-	b.store.touchNow(s.facts.ID)
-	switch runs := b.served[s.facts.ID] == s; {
+	b.store.touchNow(s.tree)
+	switch runs := b.served[s.tree] == s; {
 	case err != nil && runs:
 		s.owed = true
-		delete(b.restarted, s.facts.ID) // it was not
+		delete(b.restarted, s.target()) // it was not
 		return err
 	case err != nil && s.wants.OnRotate.Kind == workload.StrategyRestart:
 		b.Log.Error("a container was stopped for its new secrets and may not have started again", "container", s.facts.Name, "id", s.facts.ID,
@@ -158,11 +187,17 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 func (b *Broker) takeDebt(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	owed := s.owed && b.served[s.facts.ID] == s
+	owed := s.owed && b.served[s.tree] == s
 	s.owed, s.applying = false, owed
-	if owed && s.wants.OnRotate.Kind == workload.StrategyRestart {
-		b.restarted[s.facts.ID] = append(b.restarted[s.facts.ID], b.Now())
+	switch kind := s.wants.OnRotate.Kind; {
+	case !owed || kind == workload.StrategySignal:
+		return owed
+	case kind == workload.StrategyUpdate:
+		for _, other := range b.served { // one update is for all tasks of the service
+			other.owed = other.owed && other.target() != s.target()
+		}
 	}
+	b.restarted[s.target()] = append(b.restarted[s.target()], b.Now())
 	return owed
 }
 

@@ -38,6 +38,7 @@ func (b *Broker) keepFresh(ctx context.Context) error {
 		gather(ctx, reads)
 		b.updateAll(ctx)
 		b.sweep(ctx)
+		b.reapTasks(ctx)
 		next = earlier(next, b.tidyUp(ctx))
 		b.note()
 		wait := housekeeping
@@ -99,38 +100,38 @@ func (b *Broker) sweep(ctx context.Context) {
 		b.Log.Debug("running containers could not be listed", "error", err)
 		return
 	}
-	for id, s := range late {
-		switch runs := slices.ContainsFunc(running, func(f workload.Facts) bool { return f.ID == id }); {
+	for tree, s := range late {
+		switch runs := slices.ContainsFunc(running, func(f workload.Facts) bool { return b.isOf(tree, f) }); {
 		case !runs:
-			b.end(id, s)
+			b.end(tree, s)
 		case s != nil:
 			b.markStarted(s) // its event did not count: the clock was set back between gate and start
 		default:
-			b.forgetStray(id) // it started after all, but its labels are not for this agent: nothing to ask again
+			b.forgetStray(tree) // it started after all, but its labels are not for this agent: nothing to ask again
 		}
 	}
 }
 
-func (b *Broker) forgetStray(id string) {
+func (b *Broker) forgetStray(tree string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.strays, id)
+	delete(b.strays, tree)
 }
 
-// late returns, by ID, the containers that should have started by now; nil
-// stands for a run that an earlier agent served.
+// late returns, by tree, the runs that should have started by now; nil
+// stands for one that an earlier agent served.
 func (b *Broker) late() map[string]*served {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now, late := b.Now(), map[string]*served{}
-	for id, s := range b.served {
+	for tree, s := range b.served {
 		if !s.started && now.Sub(s.since) > startPatience {
-			late[id] = s
+			late[tree] = s
 		}
 	}
-	for id, seen := range b.strays {
+	for tree, seen := range b.strays {
 		if now.Sub(seen) > strayPatience {
-			late[id] = nil
+			late[tree] = nil
 		}
 	}
 	return late

@@ -74,6 +74,10 @@ func (s *store) drop(container string) {
 		}
 		s.remove(e)
 	}
+	for _, e := range s.entries {
+		delete(e.keepers, container)
+	}
+	s.uncached = true
 	s.giveUpLogins(container)
 	s.touch(container)
 }

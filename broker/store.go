@@ -42,20 +42,21 @@ type store struct {
 	byVersion map[string]bool
 	tell      func(ref secret.Ref, err error) // of a change in how keeping a secret fresh goes
 
-	mu      sync.Mutex
-	entries map[key]*entry
-	flights map[key]*flight
-	size    int // bytes of all current values
-	graves  []grave
-	loose   []*looseEnd
-	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
-	former  map[string][]former                       // leases that containers had from an earlier agent
-	touched map[string]bool                           // containers of which there is something to be noted
-	readers map[int]bool                              // deliveries that read values now, by number
-	number  int                                       // of the last of them
-	fetches sync.WaitGroup
-	closed  bool // nothing is read any more
-	changed bool // what running containers may be given may be something else by now
+	mu       sync.Mutex
+	entries  map[key]*entry
+	flights  map[key]*flight
+	size     int // bytes of all current values
+	graves   []grave
+	loose    []*looseEnd
+	logins   map[string]map[providers.Delegator]origin // that may have been made, by container
+	former   map[string][]former                       // leases that containers had from an earlier agent
+	touched  map[string]bool                           // containers of which there is something to be noted
+	readers  map[int]bool                              // deliveries that read values now, by number
+	number   int                                       // of the last of them
+	fetches  sync.WaitGroup
+	closed   bool // nothing is read any more
+	changed  bool // what running containers may be given may be something else by now
+	uncached bool // the boot cache may have something else than it should
 
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
@@ -90,10 +91,13 @@ type entry struct {
 	current secret.Secret
 	read    time.Time                // when current was last known to be the provider's
 	edition int                      // grows with every change of current; zero: nothing was read yet
-	holders map[string]time.Duration // by container ID: how often each wants it read again
+	holders map[string]time.Duration // by tree: how often each wants it read again
 	every   time.Duration            // how often the most eager holder does, or did
-	retired []secret.Lease           // of earlier values, which may still be in use
-	granted time.Duration            // the TTL that current was issued with, before any renewal
+	// keepers are the containers for which the boot cache has it, by ID, however
+	// long they are stopped.
+	keepers map[string]bool
+	retired []secret.Lease // of earlier values, which may still be in use
+	granted time.Duration  // the TTL that current was issued with, before any renewal
 
 	step     lease.Step // what to do at next
 	next     time.Time  // zero: nothing
@@ -118,7 +122,8 @@ type held struct {
 type holding struct {
 	origin
 	refresh time.Duration
-	soon    bool // it is read at once when it was never read: no start reads it
+	soon    bool   // it is read at once when it was never read: no start reads it
+	keeper  string // the container for which the boot cache has it; empty: it does not
 }
 
 func newStore(o Options, tell func(secret.Ref, error)) *store {
@@ -135,31 +140,35 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 	return s
 }
 
-// hold says that the container needs exactly these secrets from now on, until
-// the next call or release: they are kept, and read again in time.
-func (s *store) hold(container string, holdings []holding) {
+// hold says that the holder, a run of a container, needs exactly these secrets
+// from now on, until the next call or release: they are kept, and read again in
+// time.
+func (s *store) hold(holder string, holdings []holding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	needed := map[key]bool{}
 	for _, h := range holdings {
 		needed[h.key()] = true
-		s.holdOne(container, h)
+		s.holdOne(holder, h)
 	}
-	s.leave(container, func(k key) bool { return !needed[k] })
-	s.touch(container)
+	s.leave(holder, func(k key) bool { return !needed[k] })
+	s.touch(holder)
 	s.change()
 }
 
-// holdOne adds one holder; the most eager of a container's wants counts.
-func (s *store) holdOne(container string, h holding) {
+// holdOne adds one holder; the most eager of its wants counts.
+func (s *store) holdOne(holder string, h holding) {
 	e := s.entries[h.key()]
 	if e == nil {
-		e = &entry{origin: h.origin, holders: map[string]time.Duration{}}
+		e = &entry{origin: h.origin, holders: map[string]time.Duration{}, keepers: map[string]bool{}}
 		s.entries[h.key()] = e
 	}
+	if h.keeper != "" {
+		e.keepers[h.keeper], s.uncached = true, true
+	}
 	first := len(e.holders) == 0
-	if before, holds := e.holders[container]; !holds || h.refresh < before {
-		e.holders[container] = h.refresh
+	if before, holds := e.holders[holder]; !holds || h.refresh < before {
+		e.holders[holder] = h.refresh
 	}
 	e.every = slices.Min(slices.Collect(maps.Values(e.holders)))
 	if first && e.failures == 0 && !e.refusedLately(s.now()) {
@@ -173,18 +182,17 @@ func (s *store) holdOne(container string, h holding) {
 
 // release ends what hold began. What belongs to the container alone stays for
 // its next start, until drop.
-func (s *store) release(container string) {
+func (s *store) release(holder string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leave(container, func(key) bool { return true })
-	s.giveUpFormer(container)
-	s.touch(container)
+	s.leave(holder, func(key) bool { return true })
+	s.touch(holder)
 }
 
-func (s *store) leave(container string, which func(key) bool) {
+func (s *store) leave(holder string, which func(key) bool) {
 	for k, e := range s.entries {
-		if _, holds := e.holders[container]; holds && which(k) {
-			delete(e.holders, container)
+		if _, holds := e.holders[holder]; holds && which(k) {
+			delete(e.holders, holder)
 			e.idle = s.now()
 		}
 	}

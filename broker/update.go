@@ -120,10 +120,10 @@ func (b *Broker) setFailing(s *served, err error) {
 func (b *Broker) outdated() (out []*served) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for id, s := range b.served {
+	for tree, s := range b.served {
 		if !s.pruneAt.IsZero() && !s.pruneAt.After(b.Now()) {
 			s.pruneAt = time.Time{}
-			if err := b.Trees.Prune(id); err != nil {
+			if err := b.Trees.Prune(tree); err != nil {
 				b.Log.Error("an old generation could not be removed", "container", s.facts.Name, "error", err)
 			}
 		}
@@ -163,25 +163,30 @@ func (b *Broker) update(s *served) error {
 func (b *Broker) compare(s *served, bundle inject.Bundle) (change rotation.Change, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
+	if b.served[s.tree] != s {
 		return change, errWentAway
 	}
-	same, err := b.Trees.Holds(s.facts.ID, bundle.Files)
+	change.Variables = s.variables != "" && s.variables != b.sum(s, bundle)
+	if s.task != nil {
+		return change, nil
+	}
+	same, err := b.Trees.Holds(s.tree, bundle.Files)
 	if err != nil {
 		return change, fmt.Errorf("what it has could not be read: %w", err)
 	}
-	return rotation.Change{Files: !same, Variables: s.variables != "" && s.variables != b.sum(bundle.Variables)}, nil
+	change.Files = !same
+	return change, nil
 }
 
 // swap makes the update, unless the container has ended or begun again.
 func (b *Broker) swap(s *served, files []inject.File, editions map[key]int, change rotation.Change) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
+	if b.served[s.tree] != s {
 		return errWentAway
 	}
 	if change.Files {
-		if _, err := b.Trees.Swap(s.facts.ID, files); err != nil {
+		if _, err := b.Trees.Swap(s.tree, files); err != nil {
 			return fmt.Errorf("its secrets could not be written: %w", err)
 		}
 		s.pruneAt = b.Now().Add(pruneAfter)

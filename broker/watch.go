@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"context"
+	"path/filepath"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -12,7 +14,7 @@ import (
 )
 
 // gateAdopted stands for the gate of a container that passed one in the time of
-// an earlier agent.
+// an earlier agent, where that left no note.
 const gateAdopted = "adopted"
 
 // watch follows containers. A container's events come in order, but later than
@@ -24,19 +26,16 @@ func (b *Broker) watch(ctx context.Context) error {
 		return b.Engine.Watch(ctx, func(event inject.Event) {
 			switch event.Kind {
 			case inject.Connected:
+				b.noteFailed()
 				if err := b.resync(ctx, group); err != nil {
 					b.Log.Warn("running containers could not be listed", "error", err)
 				}
 			case inject.Started:
 				b.onStarted(ctx, group, event)
 			case inject.Died:
-				if s := b.get(event.Container); s == nil || b.concerns(s, event) {
-					b.end(event.Container, s)
-				}
+				b.onDied(event)
 			case inject.Removed:
-				b.end(event.Container, b.get(event.Container))
-				b.store.drop(event.Container)
-				b.forgetRestart(event.Container)
+				b.onRemoved(event.Container)
 			}
 		})
 	})
@@ -45,11 +44,11 @@ func (b *Broker) watch(ctx context.Context) error {
 
 // concerns reports whether the event is about this run of its container: it
 // happened after the run passed its gate, or comes after the event of its
-// beginning.
+// beginning. Of a run that may be another container's, nothing is known yet.
 func (b *Broker) concerns(s *served, event inject.Event) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return s.started || !event.At.Before(s.since)
+	return len(s.others) == 0 && (s.started || !event.At.Before(s.since))
 }
 
 func (b *Broker) hasStarted(s *served) bool {
@@ -67,10 +66,20 @@ func (b *Broker) markStarted(s *served) {
 
 func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inject.Event) {
 	id := event.Container
-	if s := b.get(id); s != nil {
+	if b.doubted(id) {
+		b.identify(ctx)
+	}
+	known := false
+	for _, s := range b.treesOf(id) {
+		if s == nil {
+			continue
+		}
+		known = true
 		if b.concerns(s, event) {
 			b.markStarted(s)
 		}
+	}
+	if known {
 		return
 	}
 	facts, err := b.Engine.Facts(ctx, id, "")
@@ -83,7 +92,65 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 		b.Log.Error("the trees could not be listed", "error", err)
 		return
 	}
-	b.meet(ctx, group, facts, slices.Contains(trees, id))
+	b.meet(ctx, group, facts, b.owned(trees, []workload.Facts{facts})[id])
+}
+
+func (b *Broker) onDied(event inject.Event) {
+	for tree, s := range b.treesOf(event.Container) {
+		if s == nil || b.concerns(s, event) {
+			b.end(tree, s)
+		}
+	}
+}
+
+func (b *Broker) onRemoved(container string) {
+	for tree, s := range b.treesOf(container) {
+		b.end(tree, s)
+	}
+	b.store.drop(container)
+	b.forgetRestart(container)
+}
+
+// treesOf are the trees that a container has or may have, with what is served
+// there; nil: nothing, or it was served by an earlier agent.
+func (b *Broker) treesOf(container string) map[string]*served {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	trees := map[string]*served{container: b.served[container]}
+	for _, s := range b.runsOf(container) {
+		trees[s.tree] = s
+	}
+	for tree, noted := range b.memos {
+		if noted.Container == container {
+			trees[tree] = b.served[tree]
+		}
+	}
+	return trees
+}
+
+// owned returns the trees of each of the running containers, by its ID. A volume
+// tells by its source; of other trees it is known whose they are.
+func (b *Broker) owned(trees []string, running []workload.Facts) map[string][]string {
+	mounted, runs := map[string]string{}, map[string]bool{}
+	for _, facts := range running {
+		runs[facts.ID] = true
+		for _, volume := range facts.Volumes {
+			mounted[filepath.Base(volume.Source)] = facts.ID
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	owned := map[string][]string{}
+	for _, tree := range trees {
+		owner, isMounted := mounted[tree]
+		if !isMounted {
+			owner = b.containerOf(tree)
+		}
+		if runs[owner] {
+			owned[owner] = append(owned[owner], tree)
+		}
+	}
+	return owned
 }
 
 // resync brings what the broker knows in line with what runs, after a gap in
@@ -98,25 +165,26 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	alive := map[string]bool{}
+	b.recognise(running)
+	alive, owned := map[string]bool{}, b.owned(trees, running)
 	for _, facts := range running {
 		alive[facts.ID] = true
-		if s := b.get(facts.ID); s != nil {
-			if b.concerns(s, inject.Event{At: asked}) { // else it is a run before this one that was seen
+		for _, tree := range owned[facts.ID] {
+			alive[tree] = true
+			if s := b.get(tree); s != nil && b.concerns(s, inject.Event{At: asked}) { // else it is a run before this one that was seen
 				b.markStarted(s)
 			}
-			continue
 		}
-		b.meet(ctx, group, facts, slices.Contains(trees, facts.ID))
+		b.meet(ctx, group, facts, owned[facts.ID])
 	}
-	for _, id := range trees {
-		if alive[id] {
+	for _, tree := range trees {
+		if alive[tree] {
 			continue
 		}
-		if s := b.get(id); s == nil {
-			b.noteStray(id)
+		if s := b.get(tree); s == nil {
+			b.noteStray(tree)
 		} else if b.hasStarted(s) {
-			b.end(id, s)
+			b.end(tree, s)
 		}
 	}
 	b.store.disinherit(func(id string) bool { return !alive[id] && !slices.Contains(trees, id) })
@@ -126,31 +194,49 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 // noteStray leaves the tree of a container that does not run for a while: it
 // may have passed the gate of an agent that has just ended, and be about to
 // start.
-func (b *Broker) noteStray(id string) {
+func (b *Broker) noteStray(tree string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if _, noted := b.strays[id]; !noted {
-		b.strays[id] = b.Now()
+	if _, noted := b.strays[tree]; !noted {
+		b.strays[tree] = b.Now()
 	}
 }
 
 // meet takes up a running container that this agent has not let through a gate
 // itself. With a tree it passed the gate of an earlier agent: the tree is kept
 // and kept fresh. Without, it passed none.
-func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, hasTree bool) {
-	if !workload.Labelled(facts.Labels) {
+func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, trees []string) {
+	if len(trees) == 0 {
+		if workload.Labelled(facts.Labels) && !b.isServed(facts.ID) {
+			b.reportUngated(ctx, group, facts)
+		}
 		return
 	}
-	if !hasTree {
-		b.reportUngated(ctx, group, facts)
+	for _, tree := range trees {
+		if b.get(tree) == nil {
+			b.takeOver(tree, facts)
+		}
+	}
+}
+
+// takeOver serves a run that passed the gate of an earlier agent.
+func (b *Broker) takeOver(tree string, facts workload.Facts) {
+	b.mu.Lock()
+	noted, known := b.memos[tree]
+	b.mu.Unlock()
+	if tree != facts.ID && !known {
+		b.Log.Warn("a running container is no longer kept fresh: what it wanted at its gate is not known any more; restart it", "container", facts.Name)
 		return
 	}
-	wants, err := workload.ParseLabels(facts.Labels, workload.Attest(facts))
+	if tree == facts.ID && noted.Profile == "" && !workload.Labelled(facts.Labels) {
+		return
+	}
+	wants, err := b.wantsOf(facts, noted.Profile)
 	if err != nil {
 		b.Log.Warn("a running container is no longer kept fresh", "container", facts.Name, "error", err)
 		return
 	}
-	if b.adopt(facts, wants) {
+	if b.adopt(tree, facts, wants) {
 		b.Log.Info("container adopted", "container", facts.Name, "id", facts.ID)
 		b.store.changeNow()
 	}
@@ -158,16 +244,17 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 
 // adopt serves a container as it runs, unless its next run has passed a gate
 // meanwhile. The earlier agent may have left an old generation in the tree.
-func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
+func (b *Broker) adopt(tree string, facts workload.Facts, wants workload.Wants) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[facts.ID] != nil {
+	if b.served[tree] != nil {
 		return false
 	}
 	now := b.Now()
-	noted := b.memos[facts.ID]
+	noted := b.memos[tree]
 	facts.User = noted.User
-	s := &served{facts: facts, wants: wants, gate: gateAdopted, since: now, started: true, pruneAt: now.Add(pruneAfter), variables: noted.Variables}
+	s := &served{facts: facts, tree: tree, wants: wants, profile: noted.Profile, gate: cmp.Or(noted.Gate, gateAdopted), since: now,
+		started: true, adopted: true, pruneAt: now.Add(pruneAfter), variables: noted.Variables}
 	b.serve(s)
 	if noted.Owed {
 		b.owe(s)
@@ -176,19 +263,32 @@ func (b *Broker) adopt(facts workload.Facts, wants workload.Wants) bool {
 }
 
 // reportUngated tells, once for each run, of a labelled container that came up
-// without passing a gate. It is never given its secrets afterwards: its first
-// instruction has already run without them.
+// without passing a gate: its first instruction has already run without its
+// secrets. It gets them late where the configuration says so.
 func (b *Broker) reportUngated(ctx context.Context, group *errgroup.Group, facts workload.Facts) {
 	b.mu.Lock()
-	known := b.ungated[facts.ID]
-	b.ungated[facts.ID] = true
+	_, known := b.ungated[facts.ID]
+	b.ungated[facts.ID] = facts
 	b.mu.Unlock()
 	if known {
 		return
 	}
-	b.Log.Error("a labelled container runs WITHOUT its secrets: it passed no gate",
-		"container", facts.Name, "id", facts.ID, "image", facts.Image, "stopped", b.RequireGate,
-		"remedy", "quaymaster install docker-runtime, then create it with --runtime quaymaster, or make that the default")
+	if b.LateAttach {
+		b.attachLate(ctx, group, facts)
+		return
+	}
+	b.tellUngated(ctx, group, facts, nil)
+}
+
+// tellUngated tells of a container that runs without its secrets, and why it
+// cannot be given them late.
+func (b *Broker) tellUngated(ctx context.Context, group *errgroup.Group, facts workload.Facts, why error) {
+	args := []any{"container", facts.Name, "id", facts.ID, "image", facts.Image, "stopped", b.RequireGate,
+		"remedy", "quaymaster install docker-runtime, then create it with --runtime quaymaster, or make that the default"}
+	if why != nil {
+		args = append(args, "late", why)
+	}
+	b.Log.Error("a labelled container runs WITHOUT its secrets: it passed no gate", args...)
 	if err := b.Audit.Record(about(facts, audit.Ungated)); err != nil {
 		b.Log.Error("audit", "error", err)
 	}

@@ -72,6 +72,9 @@ func (b *Broker) prepare(ctx context.Context, s *served) ([]item, error) {
 	if len(problems(items)) > 0 {
 		return items, nil
 	}
+	if err := checkOwn(s, items); err != nil {
+		return items, err
+	}
 	return items, b.hold(s, items)
 }
 
@@ -163,7 +166,7 @@ func (b *Broker) originOf(ctx context.Context, s *served, ref secret.Ref, login 
 func (b *Broker) noteLogin(s *served, o origin) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
+	if b.served[s.tree] != s {
 		return errWentAway
 	}
 	b.store.noteLogin(o)
@@ -190,18 +193,22 @@ func (b *Broker) hold(s *served, items []item) error {
 	origins := map[string]origin{}
 	for _, i := range items {
 		for _, n := range i.needs {
-			holdings = append(holdings, holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh), soon: s.gate == gateAdopted})
+			h := holding{origin: n.origin, refresh: cmp.Or(i.want.Refresh, b.Refresh), soon: s.adopted}
+			if n.decision.BootCache {
+				h.keeper = s.facts.ID
+			}
+			holdings = append(holdings, h)
 			keys = append(keys, n.origin.key())
 			origins[n.ref.Whole().String()] = n.origin
 		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.served[s.facts.ID] != s {
+	if b.served[s.tree] != s {
 		return errWentAway
 	}
 	s.keys, s.origins = keys, origins
-	b.store.hold(s.facts.ID, holdings)
+	b.store.hold(s.tree, holdings)
 	return nil
 }
 

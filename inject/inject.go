@@ -45,9 +45,18 @@ type Owner struct{ UID, GID uint32 }
 // Container inside are the IDs that begin at Host outside.
 type IDMap struct{ Container, Host, Size uint32 }
 
+// The gates, as an Arrival and the audit log name them.
+const (
+	GateRuntime = "runtime"
+	GateVolume  = "volume"
+	GateCDI     = "cdi"
+	GateSwarm   = "swarm"
+	GateLate    = "late" // no gate: the container runs already
+)
+
 // Arrival is what a gate knows of a container that waits to start.
 type Arrival struct {
-	Gate      string // "runtime", "volume", "cdi", "late"
+	Gate      string
 	Container string // the engine's full ID
 	// Others are the containers that it may be as well, where Docker does not
 	// say which of several starts: what goes in must be the same for all.
@@ -123,6 +132,10 @@ type Task struct {
 type TaskDeliverer interface {
 	DeliverTask(ctx context.Context, task Task) (secret.Value, error)
 }
+
+// NoAgent is what every gate's message has in it that gave up because no agent
+// answered.
+const NoAgent = "no agent answered"
 
 // Failure is a container whose last start failed.
 type Failure struct {

@@ -24,6 +24,7 @@ if [ "$for_what" != demo ]; then
 	compgen -G '/usr/lib/postgresql/*/bin/psql' >/dev/null || need+=(postgresql-client)
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
 	have openssl || need+=(openssl)
+	have systemd-analyze && have systemd-socket-activate || need+=(systemd) # reads the units; need not run
 fi
 if [ "$for_what" = engines ]; then # the newest engine's runc is linked with it
 	have pkg-config || need+=(pkg-config)

@@ -101,6 +101,7 @@ func (i iam) failed(doing, reason string, decision error) error {
 
 // refusal is an error as Google's APIs answer it.
 type refusal struct {
+	Status  string `json:"status"` // of google.rpc.Code
 	Message string `json:"message"`
 	Details []struct {
 		Reason string `json:"reason"`

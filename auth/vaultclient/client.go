@@ -19,7 +19,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -27,6 +26,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -180,22 +180,13 @@ func (c *Client) With(token secret.Value) *api.Client {
 // CloseIdleConnections ends the connections that are not in use.
 func (c *Client) CloseIdleConnections() { c.transport.closeIdleConnections() }
 
-// checkAddress accepts the URL of a server. Plain HTTP is for this machine
-// only: a token that crosses a network in the clear belongs to everyone on it.
+// checkAddress accepts the URL of a server that tokens may be sent to.
 func checkAddress(address string) error {
 	if address == "" {
 		return errors.New("vault.address is empty: set it, for example to https://vault.internal:8200")
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return errors.New("vault.address " + quoted(address) + ": write it as https://host:port")
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("vault.address " + quoted(u.Redacted()) + ": only scheme, host, port and path may stand there")
-	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return errors.New("vault.address " + quoted(address) + ": tokens would cross the network in the clear: use https " +
-			"(http is for a Vault on this machine's loopback)")
+	if _, err := endpoint.Parse(address); err != nil {
+		return fmt.Errorf("vault.address %s: %w", quoted(address), err)
 	}
 	return nil
 }
@@ -206,12 +197,4 @@ func quoted(address string) string {
 		return "(not shown)"
 	}
 	return fmt.Sprintf("%q", address)
-}
-
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

@@ -43,16 +43,16 @@ func TestNewRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, config := range map[string]vaultclient.Config{
-		"vault.address is empty":                                                    {},
-		`"vault.internal:8200": write it as https://host:port`:                      {Address: "vault.internal:8200"},
-		`"vault.internal": write it as https://host:port`:                           {Address: "vault.internal"},
-		`"unix:///run/vault.sock": write it as https://host:port`:                   {Address: "unix:///run/vault.sock"},
-		`"https://": write it as https://host:port`:                                 {Address: "https://"},
-		`only scheme, host, port and path`:                                          {Address: "https://user:hunter2@vault.internal"},
-		`"https://vault.internal?a=b": only scheme, host, port and path`:            {Address: "https://vault.internal?a=b"},
-		`"http://vault.internal:8200": tokens would cross the network in the clear`: {Address: "http://vault.internal:8200"},
-		`vault.ca_file "/does/not/exist.pem"`:                                       {Address: "https://v", CAFile: "/does/not/exist.pem"},
-		`vault.ca_file "` + notPEM + `"`:                                            {Address: "https://v", CAFile: notPEM},
+		"vault.address is empty":                                                                            {},
+		`"vault.internal:8200": write it as https://host:port`:                                              {Address: "vault.internal:8200"},
+		`"vault.internal": write it as https://host:port`:                                                   {Address: "vault.internal"},
+		`"unix:///run/vault.sock": write it as https://host:port`:                                           {Address: "unix:///run/vault.sock"},
+		`"https://": write it as https://host:port`:                                                         {Address: "https://"},
+		`only scheme, host, port and path`:                                                                  {Address: "https://user:hunter2@vault.internal"},
+		`"https://vault.internal?a=b": only scheme, host, port and path`:                                    {Address: "https://vault.internal?a=b"},
+		`"http://vault.internal:8200": tokens would cross the network to vault.internal:8200 in clear text`: {Address: "http://vault.internal:8200"},
+		`vault.ca_file "/does/not/exist.pem"`:                                                               {Address: "https://v", CAFile: "/does/not/exist.pem"},
+		`vault.ca_file "` + notPEM + `"`:                                                                    {Address: "https://v", CAFile: notPEM},
 	} {
 		_, err := vaultclient.New(config)
 		if err == nil || !strings.Contains(err.Error(), want) {

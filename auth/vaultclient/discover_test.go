@@ -187,7 +187,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 		"srv://example.internal/prefix":           "write it as srv://",
 		"srv://user:hunter2@example.internal":     "write it as srv://",
 		"https://user:hunter2@vault.internal":     "only scheme, host, port and path",
-		"http://vault.internal":                   "in the clear",
+		"http://vault.internal":                   "in clear text",
 	} {
 		_, err := vaultclient.New(vaultclient.Config{Address: address})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

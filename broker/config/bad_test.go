@@ -11,6 +11,15 @@ grants:
   - {name: a, workloads: {name: a}, secrets: ["vault:kv/a"]}
 `
 
+// cached is valid with secrets that may be kept, but for the block that says how.
+var cached = strings.Replace(valid, "kv/a\"]}", "kv/a\"], boot_cache: true}", 1)
+
+// profile is one that is right in itself, to which more of its keys can be added.
+const profile = `profiles:
+  shop-db:
+    secrets: {password: "vault:kv/shop/db#password"}
+`
+
 var badFiles = []struct {
 	name  string
 	files map[string]string
@@ -73,9 +82,9 @@ q.yaml:4:1: refresh: 1ms is too short: at least 1s`},
 	{"vault without address and role", one("vault: {mount: aws}"), `q.yaml:1:1: vault.address: is missing: as in https://vault.internal:8200
 q.yaml:1:1: vault.role: is missing: the role that this host logs in as`},
 	{"vault address in clear text", one("vault: {address: \"http://vault.internal:8200\", role: r}"),
-		`q.yaml:1:9: vault.address: the token would cross the network to vault.internal:8200 in clear text: use https:// (http:// is for a loopback address only)`},
+		`q.yaml:1:9: vault.address: tokens would cross the network to vault.internal:8200 in clear text: use https (http is for this machine's loopback only)`},
 	{"vault address is no URL", one("vault: {address: \"vault.internal:8200\", role: r}"),
-		`q.yaml:1:9: vault.address: is not an https:// URL such as https://vault.internal:8200`},
+		`q.yaml:1:9: vault.address: write it as https://host:port`},
 	{"vault address with a password", one("vault: {address: \"https://u:hunter2@v\", role: r}"),
 		`q.yaml:1:9: vault.address: only scheme, host, port and path may stand in it`},
 	{"vault mount with auth/", one("vault: {address: https://v, role: r, mount: auth/aws}"),
@@ -115,7 +124,7 @@ q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file
 		`q.yaml:5:11: providers.azure.dns_suffix: "https://x" is not the end of a host name such as vault.azure.net`},
 	{"account of a provider", one(valid + "providers:\n  gcp: {impersonate: reader, endpoint: \"http://x\"}"),
 		"q.yaml:5:9: providers.gcp.impersonate: \"reader\" is not the e-mail address of a service account\n" +
-			"q.yaml:5:30: providers.gcp.endpoint: the token would cross the network to x in clear text: use https:// (http:// is for a loopback address only)"},
+			"q.yaml:5:30: providers.gcp.endpoint: tokens would cross the network to x in clear text: use https (http is for this machine's loopback only)"},
 	{"rate of a provider", one(valid + "providers:\n  gcp: {rate: fast}"),
 		`q.yaml:5:9: providers.gcp.rate: "fast" is not a whole number`},
 	{"rate below zero", one(valid + "providers:\n  gcp: {rate: -1}"),
@@ -137,7 +146,7 @@ q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file
 	{"grant with a login that nothing uses", one(valid + "  - {name: b, workloads: {name: b}, secrets: [\"gcp:p/b\"], vault: {role: x}}"),
 		`q.yaml:4:59: grants[1].vault: is for secrets that a Vault keeps, and this grant names none`},
 	{"STS of one's own", one("vault: {address: https://v, role: r, sts_endpoint: \"http://sts\"}"),
-		`q.yaml:1:38: vault.sts_endpoint: is not the https:// URL of an STS, as Vault's own sts_endpoint is`},
+		`q.yaml:1:38: vault.sts_endpoint: tokens would cross the network to sts in clear text: use https (http is for this machine's loopback only), as in Vault's own sts_endpoint`},
 	{"provider with the built-in name", one(valid + "providers:\n  vault: {type: vault, address: https://v, role: r}"),
 		`q.yaml:5:3: providers.vault: "vault" is the provider that the vault block configures: choose another name`},
 	{"provider with a reserved name", one(valid + "providers:\n  gcp: {type: vault, address: https://v, role: r}"),
@@ -158,8 +167,8 @@ q.yaml:1:38: vault.client_cert_file: "/dev/null" is a device, not a regular file
 	{"grant with empty workloads", one(valid + "  - {name: b, workloads: {}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: grants[1].workloads: no selector: the grant would match every container; name one, as in {compose.project: shop}`},
 	{"grant with an unknown selector", one(valid + "  - {name: b, workloads: {image.signer: b, label.: c}, secrets: [\"vault:kv/b\"]}"),
-		`q.yaml:4:27: grants[1].workloads.image.signer: unknown selector "image.signer"; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>
-q.yaml:4:44: grants[1].workloads.label.: unknown selector "label."; the selectors are compose.project, compose.service, image.ref, name, swarm.service, user, label.<key> and image.label.<key>`},
+		`q.yaml:4:27: grants[1].workloads.image.signer: unknown selector "image.signer"; the selectors are compose.project, compose.service, image.ref, name, swarm.node, swarm.service, user, label.<key> and image.label.<key>
+q.yaml:4:44: grants[1].workloads.label.: unknown selector "label."; the selectors are compose.project, compose.service, image.ref, name, swarm.node, swarm.service, user, label.<key> and image.label.<key>`},
 	{"grant by image labels alone", one(valid + "  - {name: b, workloads: {image.label.app: b}, secrets: [\"vault:kv/b\"]}"),
 		`q.yaml:4:15: grants[1].workloads: only image.label. selectors: what an image says of itself is never enough to get a secret; add one that the image does not choose, as in {image.ref: "shop/*"}`},
 	{"grant with an empty value", one(valid + "  - {name: b, workloads: {name: }, secrets: [\"vault:kv/b\"]}"),
@@ -186,6 +195,77 @@ q.yaml:5:9: audit.file: "/var/log/" is not an absolute path without dots, double
 		`q.yaml:4:1: gate_timeout: 11m0s is too long: at most 10m0s
 q.yaml:5:1: refresh: 0s is too short: at least 1s
 q.yaml:6:1: max_stale: -1s is too short: at least 0s`},
+	{"driver with the engine's name", one(valid + "docker: {plugin: local}"),
+		`q.yaml:4:10: docker.plugin: "local" is the engine's own volume driver: choose another name`},
+	{"driver with a path", one(valid + "docker: {plugin: a/b, plugin_dir: plugins, data_root: /, cdi_dir: cdi}"),
+		`q.yaml:4:10: docker.plugin: "a/b" is not a name for a driver: use letters, digits, dashes, dots and underscores, starting with a letter or a digit
+q.yaml:4:23: docker.plugin_dir: "plugins" is not an absolute path without dots, double slashes and a slash at the end
+q.yaml:4:44: docker.data_root: "/" is not an absolute path without dots, double slashes and a slash at the end
+q.yaml:4:58: docker.cdi_dir: "cdi" is not an absolute path without dots, double slashes and a slash at the end`},
+	{"driver with too long a socket", one(valid + "docker: {plugin: " + strings.Repeat("q", 90) + "}"),
+		"q.yaml:4:10: docker.plugin: the socket /run/docker/plugins/" + strings.Repeat("q", 90) + ".sock would have a name of 115 bytes: the limit is 107"},
+	{"directory of plugins empty", one(valid + "docker: {plugin_dir: ''}"),
+		`q.yaml:4:10: docker.plugin_dir: is empty: give it a value or take the key out`},
+	{"nothing given for a driver", one(valid + "docker: {plugin: }"), `q.yaml:4:10: docker.plugin: text wanted here, found nothing`},
+	{"late attach and a gate required", one(valid + "require_gate: true\nlate_attach: true"),
+		`q.yaml:5:1: late_attach: goes against require_gate, which stops the containers that this would serve: set one of them to false`},
+
+	{"boot cache without key", one(cached + "boot_cache: {}"),
+		`q.yaml:4:1: boot_cache.key: is missing: what the kept secrets are sealed with: one of systemd-creds, aws-kms, azure-key, gcp-kms`},
+	{"boot cache under an unknown key", one(cached + "boot_cache: {key: tpm}"),
+		`q.yaml:4:14: boot_cache.key: "tpm" is not one of systemd-creds, aws-kms, azure-key, gcp-kms`},
+	{"boot cache under the machine's key by a name", one(cached + "boot_cache: {key: systemd-creds, key_id: q}"),
+		`q.yaml:4:34: boot_cache.key_id: "q": the machine has one key, which has no name: leave it out`},
+	{"boot cache under no key of a cloud", one(cached + "boot_cache: {key: gcp-kms}"),
+		`q.yaml:4:1: boot_cache.key_id: is missing: which key of gcp-kms`},
+	{"boot cache under another cloud's key", one(cached + "identity: aws\nboot_cache: {key: gcp-kms, key_id: projects/p/locations/eu/keyRings/r/cryptoKeys/k}"),
+		`q.yaml:5:14: boot_cache.key: "gcp-kms" is used with the identity gcp, and this host's is aws: use systemd-creds, or that cloud's own`},
+	{"boot cache under a bad key of AWS", one(cached + "boot_cache: {key: aws-kms, key_id: \"arn:aws:s3:::b\"}"),
+		`q.yaml:4:28: boot_cache.key_id: "arn:aws:s3:::b" is neither the ARN nor the alias of a key, as in arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab or alias/quaymaster`},
+	{"boot cache under a bad key of Azure", one(cached + "boot_cache: {key: azure-key, key_id: \"https://kv.vault.azure.net/secrets/q\"}"),
+		`q.yaml:4:30: boot_cache.key_id: "https://kv.vault.azure.net/secrets/q" is not the URL of a key, as in https://shop-kv.vault.azure.net/keys/quaymaster`},
+	{"boot cache under a key of Azure in clear text", one(cached + "boot_cache: {key: azure-key, key_id: \"http://kv.vault.azure.net/keys/q\"}"),
+		`q.yaml:4:30: boot_cache.key_id: "http://kv.vault.azure.net/keys/q" is not the URL of a key, as in https://shop-kv.vault.azure.net/keys/quaymaster`},
+	{"boot cache under a version of Google's key", one(cached + "boot_cache: {key: gcp-kms, key_id: projects/p/locations/eu/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1}"),
+		`q.yaml:4:28: boot_cache.key_id: "projects/p/locations/eu/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1" is not the name of a key, as in projects/shop/locations/europe-west1/keyRings/hosts/cryptoKeys/quaymaster`},
+	{"grant with a boot cache that there is not", one(cached),
+		`q.yaml:3:62: grants[0].boot_cache: true, and there is no boot_cache block: say there what the kept secrets are sealed with, as in boot_cache: {key: systemd-creds}`},
+
+	{"profile with an unknown key", one(valid + "profiles:\n  shop-db: {secret: {password: \"vault:kv/a\"}, env: {A: \"vault:kv/a\"}}"),
+		`q.yaml:5:13: unknown key "secret"; did you mean "secrets"?`},
+	{"profile that asks for nothing", one(valid + "profiles:\n  shop-db: {path: /run/x}"),
+		`q.yaml:5:3: profiles.shop-db: asks for no secret: name one, as in secrets: {password: "vault:kv/shop/db#password"}`},
+	{"profile with a bad name", one(valid + "profiles:\n  shop.db: {secrets: {password: \"vault:kv/a\"}}"),
+		`q.yaml:5:3: profiles.shop.db: "shop.db" is not a name for a profile: use letters, digits, dashes and underscores, starting and ending with a letter or a digit`},
+	{"profile defined in two files", map[string]string{"q.yaml": valid + profile, "conf.d/a.yaml": profile},
+		`conf.d/a.yaml:2:3: profiles.shop-db: defined twice: at q.yaml:5:3 and at conf.d/a.yaml:2:3`},
+	{"profile with a bad ref", one(valid + profile + "    env: {A: \"kv/a\", B: \"vault:kv/{{name}}//x\"}\n    format: {password: jks}\n    password: {password: \"vault:\"}"),
+		`q.yaml:7:11: profiles.shop-db.env.A: ref "kv/a": a ref starts with its provider and a colon, as in vault:kv/shop/db#password
+q.yaml:7:22: profiles.shop-db.env.B: ref "vault:kv/{{name}}//x": path "kv/{{name}}//x": starts or ends with a slash, or has an empty segment
+q.yaml:9:16: profiles.shop-db.password.password: ref "vault:": the path is empty`},
+	{"profile of an unknown provider", one(valid + profile + "    env: {A: \"eu:kv/a\"}"),
+		`q.yaml:7:11: profiles.shop-db.env.A: ref "eu:kv/a": there is no provider "eu"; configured: vault`},
+	{"profile whose values mean nothing", one(valid + profile + "    env: {1A: \"vault:kv/{{nmae}}\"}\n    format: {password: yaml, ghost: raw}\n    refresh: {password: 1ms}\n" +
+		"    optional: [ghost, user]\n    path: run\n    mode: \"0640\"\n    owner: postgres\n    on_rotate: reload"),
+		`q.yaml:7:11: profiles.shop-db.env.1A: "1A" is not a name for an environment variable: use letters, digits and underscores
+q.yaml:8:14: profiles.shop-db.format.password: "yaml" is not a format; they are raw, json, dotenv, pem, pkcs12, jks and template:<name>
+q.yaml:8:30: profiles.shop-db.format.ghost: no file or variable called ghost is asked for
+q.yaml:9:15: profiles.shop-db.refresh.password: "1ms" is not a time between 1s and 24h, such as 15s or 1h30m
+q.yaml:10:16: profiles.shop-db.optional[0]: no file or variable called ghost is asked for
+q.yaml:10:23: profiles.shop-db.optional[1]: no file or variable called user is asked for
+q.yaml:11:5: profiles.shop-db.path: "run" is not an absolute path without dots and double slashes
+q.yaml:12:5: profiles.shop-db.mode: "0640" lets somebody write: containers see their secrets read-only
+q.yaml:13:5: profiles.shop-db.owner: "postgres" is not uid or uid:gid in numbers
+q.yaml:14:5: profiles.shop-db.on_rotate: "reload" is not a strategy; they are none, signal:<SIG> (as in signal:HUP) and restart`},
+	{"profile with a bad selector", one(valid + profile + "    env: {A: \"vault:kv/{{compose.servce}}\"}"),
+		`q.yaml:7:11: profiles.shop-db.env.A: ref "vault:kv/{{compose.servce}}": there is no selector "compose.servce"; the selectors are compose.project, compose.service, image.ref, name, swarm.node, swarm.service, label.<key> and image.label.<key>`},
+	{"profile with times that are none", one(valid + profile + "    refresh: {password: often}"),
+		`q.yaml:7:15: profiles.shop-db.refresh.password: "often" is not a duration: write a number and a unit, as in 90s, 5m or 1h30m`},
+	{"profile with forms that do not fit", one(valid + "profiles:\n  shop-db: {secrets: [password]}\n  b: shop-db\n  c: {secrets: {a: }}"),
+		`q.yaml:5:13: profiles.shop-db.secrets: key: value pairs wanted here, found a list
+q.yaml:6:3: profiles.b: key: value pairs wanted here, found text
+q.yaml:7:17: profiles.c.secrets.a: text wanted here, found nothing`},
+
 	{"log", one(valid + "log: {level: loud, format: xml}"),
 		`q.yaml:4:7: log.level: "loud" is not one of debug, info, warn, error
 q.yaml:4:20: log.format: "xml" is not one of text, json`},

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -34,7 +35,10 @@ func (l *loader) check() {
 		l.checkProvider("providers."+name, name, c.Providers[name])
 	}
 	l.checkGrants()
+	l.checkProfiles()
+	l.checkBootCache()
 	l.checkPlaces()
+	l.checkDocker()
 	l.checkLimits()
 	l.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	l.oneOf("log.format", c.Log.Format, "text", "json")
@@ -126,9 +130,41 @@ func (l *loader) checkPlaces() {
 	if strings.HasPrefix(c.Paths.State+"/", c.Paths.Run+"/") {
 		l.fault("paths.state", "%q lies in paths.run, which is memory and empty after a reboot", c.Paths.State)
 	}
-	socket, isUnix := strings.CutPrefix(c.Docker.Host, "unix://")
+}
+
+// maxSocketPath is how long the name of a Unix socket may be (unix(7)), less
+// the zero at its end.
+const maxSocketPath = 107
+
+// pluginName is what the engine and Compose accept as the name of a driver and
+// what is one file's name.
+var pluginName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]*$`)
+
+// checkDocker looks at how the agent and the engine meet.
+func (l *loader) checkDocker() {
+	d := l.config.Docker
+	socket, isUnix := strings.CutPrefix(d.Host, "unix://")
 	if !isUnix || checkPath(socket) != nil {
-		l.fault("docker.host", "%q is not the socket of an engine on this host, as in unix:///var/run/docker.sock", c.Docker.Host)
+		l.fault("docker.host", "%q is not the socket of an engine on this host, as in unix:///var/run/docker.sock", d.Host)
+	}
+	for _, dir := range []struct{ key, path string }{
+		{"docker.data_root", d.DataRoot}, {"docker.plugin_dir", d.PluginDir}, {"docker.cdi_dir", d.CDIDir},
+	} {
+		if err := checkPath(dir.path); dir.path != "" && err != nil {
+			l.fault(dir.key, "%v", err)
+		}
+	}
+	switch socket := path.Join(d.PluginDir, d.Plugin+".sock"); {
+	case d.Plugin == "":
+	case !pluginName.MatchString(d.Plugin):
+		l.fault("docker.plugin", "%q is not a name for a driver: use letters, digits, dashes, dots and underscores, starting with a letter or a digit", d.Plugin)
+	case d.Plugin == "local":
+		l.fault("docker.plugin", "%q is the engine's own volume driver: choose another name", d.Plugin)
+	case len(socket) > maxSocketPath:
+		l.fault("docker.plugin", "the socket %s would have a name of %d bytes: the limit is %d", socket, len(socket), maxSocketPath)
+	}
+	if l.config.LateAttach && l.config.RequireGate {
+		l.fault("late_attach", "goes against require_gate, which stops the containers that this would serve: set one of them to false")
 	}
 }
 

@@ -37,6 +37,7 @@ type Config struct {
 	Vault     Vault               `yaml:"vault"`
 	Providers map[string]Provider `yaml:"providers"` // by name; without the one of the vault block
 	Grants    []Grant             `yaml:"grants"`
+	Profiles  map[string]Profile  `yaml:"profiles"` // by name
 	AWS       AWS                 `yaml:"aws"`
 	Azure     Azure               `yaml:"azure"`
 	GCP       GCP                 `yaml:"gcp"`
@@ -53,7 +54,17 @@ type Config struct {
 	MaxStale time.Duration `yaml:"max_stale"`
 
 	RequireGate bool `yaml:"require_gate"` // stop a labelled container that came up without passing a gate
-	AllowSwap   bool `yaml:"allow_swap"`   // run although secrets could reach a swap device
+	// LateAttach gives a running container that passed no gate its files
+	// afterwards.
+	LateAttach bool `yaml:"late_attach"`
+	// ExecVariables gives the variables to what is started in a container
+	// later, too: docker exec and HEALTHCHECK.
+	ExecVariables bool `yaml:"exec_variables"`
+	// StartFailed starts a container again that failed to start because the
+	// agent or a store was away.
+	StartFailed bool      `yaml:"start_failed"`
+	BootCache   BootCache `yaml:"boot_cache"`
+	AllowSwap   bool      `yaml:"allow_swap"` // run although secrets could reach a swap device
 
 	Log Log `yaml:"log"`
 }
@@ -158,6 +169,8 @@ type Grant struct {
 	Workloads map[string]string `yaml:"workloads"` // selector key → value with wildcards
 	Secrets   []secret.Pattern  `yaml:"secrets"`
 	Vault     GrantLogin        `yaml:"vault"`
+	// BootCache lets the grant's secrets be kept as Config.BootCache says.
+	BootCache bool `yaml:"boot_cache"`
 }
 
 // GrantLogin is as whom a grant's secrets are read from Vault. The zero
@@ -189,9 +202,15 @@ const (
 	LoginGCE = "gce"
 )
 
-// Docker says which engine the agent serves.
+// Docker says which engine the agent serves, and how it meets it.
 type Docker struct {
-	Host string `yaml:"host"`
+	Host     string `yaml:"host"`
+	DataRoot string `yaml:"data_root"` // the engine's; empty: the engine is asked
+	// Plugin is the name of the volume and secret driver; empty: there is none.
+	Plugin    string `yaml:"plugin"`
+	PluginDir string `yaml:"plugin_dir"` // where the engine looks for plugins' sockets
+	// CDIDir is where the engine looks for CDI specs; empty: none is written.
+	CDIDir string `yaml:"cdi_dir"`
 }
 
 // Paths are the agent's own directories.
@@ -216,15 +235,17 @@ type Log struct {
 // Default returns what holds where the files say nothing.
 func Default() Config {
 	return Config{
-		Identity:    IdentityAuto,
-		AWS:         AWS{Login: LoginIAM},
-		GCP:         GCP{Login: LoginGCE},
-		Docker:      Docker{Host: "unix:///var/run/docker.sock"},
+		Identity: IdentityAuto,
+		AWS:      AWS{Login: LoginIAM},
+		GCP:      GCP{Login: LoginGCE},
+		Docker: Docker{Host: "unix:///var/run/docker.sock", Plugin: "quaymaster", PluginDir: "/run/docker/plugins",
+			CDIDir: "/var/run/cdi"},
 		Paths:       Paths{Run: "/run/quaymaster", State: "/var/lib/quaymaster", Templates: "/etc/quaymaster/templates"},
 		Audit:       Audit{File: "/var/log/quaymaster/audit.jsonl"},
 		GateTimeout: 30 * time.Second,
 		Refresh:     time.Minute,
 		MaxStale:    time.Hour,
+		StartFailed: true,
 		Log:         Log{Level: "info", Format: "text"},
 	}
 }

@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/workload"
 )
 
 // write makes a directory with these files, by slash-separated path, that the
@@ -38,7 +40,7 @@ func write(t testing.TB, files map[string]string) (dir string) {
 func load(t testing.TB, files map[string]string) (c config.Config, warnings, problems string) {
 	t.Helper()
 	dir := write(t, files)
-	c, warned, err := config.Load(filepath.Join(dir, "q.yaml"))
+	c, warned, err := config.Load(filepath.Join(dir, "q.yaml"), workload.CheckLabels)
 	if err != nil {
 		if !reflect.DeepEqual(c, config.Config{}) {
 			t.Errorf("a configuration came with the error: %+v", c)
@@ -91,7 +93,7 @@ func TestAddressByVaultsOwnVariable(t *testing.T) {
 		}
 	}
 	t.Setenv("VAULT_ADDR", "vault.internal")
-	if _, _, problems := load(t, map[string]string{"q.yaml": "vault: {role: r}\n"}); !strings.Contains(problems, "vault.address: is not an https:// URL") {
+	if _, _, problems := load(t, map[string]string{"q.yaml": "vault: {role: r}\n"}); !strings.Contains(problems, "vault.address: write it as https://host:port") {
 		t.Errorf("problems: %s", problems)
 	}
 }
@@ -114,7 +116,9 @@ func full(t testing.TB) config.Config {
 
 func TestEveryKeyIsRead(t *testing.T) {
 	c := full(t)
+	c.LateAttach = lateAttach(t)
 	merged := c
+	merged.StartFailed = true // the one that is not zero by default
 	merged.Providers = map[string]config.Provider{"*": mergedProvider(c)}
 	everyFieldSet(t, "", reflect.ValueOf(merged))
 	changedFromDefault(t, "", reflect.ValueOf(c), reflect.ValueOf(config.Default()))
@@ -127,6 +131,17 @@ func TestEveryKeyIsRead(t *testing.T) {
 	if names := slices.Sorted(maps.Keys(c.Vaults())); !slices.Equal(names, []string{"shop-vault", "vault"}) {
 		t.Errorf("vaults: %v", names)
 	}
+}
+
+// lateAttach returns what is read of the one key that cannot stand beside the
+// others in full.yaml.
+func lateAttach(t *testing.T) bool {
+	t.Helper()
+	c, _, problems := load(t, one(valid+"late_attach: true"))
+	if problems != "" {
+		t.Error(problems)
+	}
+	return c.LateAttach
 }
 
 // mergedProvider has what any provider has: no type may have every key.
@@ -218,6 +233,62 @@ func TestLaterFilesAddUp(t *testing.T) {
 	}
 }
 
+func TestGatesCanBeTurnedOff(t *testing.T) {
+	c, _, problems := load(t, one(valid+"docker: {plugin: '', cdi_dir: \"\", data_root: ''}"))
+	if want := (config.Docker{Host: "unix:///var/run/docker.sock", PluginDir: "/run/docker/plugins"}); problems != "" || c.Docker != want {
+		t.Errorf("%+v, %s", c.Docker, problems)
+	}
+}
+
+func TestKeysOfABootCache(t *testing.T) {
+	for id, key := range map[string]string{
+		"arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab": "aws-kms",
+		"arn:aws-us-gov:kms:us-gov-west-1:123456789012:alias/hosts/quaymaster":        "aws-kms",
+		"arn:aws:kms:eu-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab": "aws-kms",
+		"alias/quaymaster":                                                          "aws-kms",
+		"https://kv.vault.azure.net/keys/q":                                         "azure-key",
+		"https://hsm.managedhsm.azure.net/keys/q":                                   "azure-key",
+		"https://kv.vault.azure.net/keys/q/78deebed173b48e48f55abf87ed4cf71":        "azure-key",
+		"projects/shop/locations/europe-west1/keyRings/hosts/cryptoKeys/quaymaster": "gcp-kms",
+		"projects/example.com:shop/locations/global/keyRings/hosts/cryptoKeys/q_1":  "gcp-kms",
+	} {
+		c, warnings, problems := load(t, one(cached+fmt.Sprintf("boot_cache: {key: %s, key_id: %q}", key, id)))
+		if problems != "" || warnings != "" || c.BootCache != (config.BootCache{Key: key, KeyID: id}) || !c.Grants[0].BootCache {
+			t.Errorf("%s: %+v, %s%s", id, c.BootCache, problems, warnings)
+		}
+	}
+	if _, _, problems := load(t, one(cached+"boot_cache: {key: systemd-creds}")); problems != "" {
+		t.Error(problems)
+	}
+	_, warnings, problems := load(t, one(valid+"boot_cache: {key: systemd-creds}"))
+	if want := "q.yaml:4:1: boot_cache: no grant has boot_cache: true, so nothing will be kept"; problems != "" || warnings != want {
+		t.Errorf("without a grant: %s, warnings %s", problems, warnings)
+	}
+}
+
+// TestProfilesAreLabels: the labels that a profile stands for are read as it
+// was meant.
+func TestProfilesAreLabels(t *testing.T) {
+	wants, err := workload.ParseLabels(full(t).ProfileLabels()["shop-db"], workload.Selectors{"compose.service": "db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, store, user := wants.Items[0], wants.Items[1], wants.Items[2]
+	if password.Ref.String() != "vault:kv/shop/db#password" || password.Format.Kind != workload.FormatRaw || password.Refresh != 15*time.Second || !password.Optional {
+		t.Errorf("password: %+v", password)
+	}
+	if store.Name != "tls.store" || store.Format.Kind != workload.FormatJKS || store.Password.String() != "vault:kv/shop/db#keystore" || store.Optional {
+		t.Errorf("keystore: %+v", store)
+	}
+	if user.Kind != workload.Variable || user.Name != "DB_USER" || !user.Optional {
+		t.Errorf("variable: %+v", user)
+	}
+	if wants.Path != "/etc/shop" || wants.Mode != 0o440 || *wants.Owner != (workload.User{UID: 999, GID: 999}) ||
+		wants.OnRotate != (workload.Strategy{Kind: workload.StrategySignal, Signal: "HUP"}) {
+		t.Errorf("%+v", wants)
+	}
+}
+
 func TestNoGrantsIsAWarning(t *testing.T) {
 	for _, text := range []string{"vault: {address: https://v, role: r}\n", "vault: {address: https://v, role: r}\ngrants: []\n"} {
 		_, warnings, problems := load(t, map[string]string{"q.yaml": text})
@@ -261,7 +332,7 @@ func FuzzLoad(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, _, err := config.Load(path)
+		c, _, err := config.Load(path, workload.CheckLabels)
 		if err != nil {
 			if err.Error() == "" {
 				t.Error("an error without a word")

@@ -12,7 +12,7 @@ import (
 // The selector keys that a grant may use; the last two stand for families.
 // They are those of package workload, which is on the same layer as this one.
 var (
-	selectors        = []string{"compose.project", "compose.service", "image.ref", "name", "swarm.service", "user"}
+	selectors        = []string{"compose.project", "compose.service", "image.ref", "name", "swarm.node", "swarm.service", "user"}
 	labelPrefix      = "label."
 	imageLabelPrefix = "image.label."
 )
@@ -85,14 +85,20 @@ func named(selector, prefix string) (string, bool) {
 	return name, found && name != ""
 }
 
+// configured returns the names of the providers that there are.
+func (l *loader) configured() []string {
+	names := slices.Sorted(maps.Keys(l.config.Providers))
+	if _, given := l.places["vault"]; given {
+		names = append([]string{BuiltinVault}, names...)
+	}
+	return names
+}
+
 func (l *loader) checkSecrets(key string, patterns []secret.Pattern) {
 	if len(patterns) == 0 && !l.refused[key] {
 		l.fault(key, "no pattern: the grant would give nothing; name a secret, as in [\"vault:kv/shop/db\"]")
 	}
-	configured := slices.Sorted(maps.Keys(l.config.Providers))
-	if _, given := l.places["vault"]; given {
-		configured = append([]string{BuiltinVault}, configured...)
-	}
+	configured := l.configured()
 	for i, pattern := range patterns {
 		if name := pattern.Provider(); name != "" && !slices.Contains(configured, name) {
 			l.fault(fmt.Sprintf("%s[%d]", key, i), "pattern %q: there is no provider %q; configured: %s",

@@ -21,6 +21,7 @@ const maxSize = 1 << 20
 // loader carries what is known so far from file to file.
 type loader struct {
 	config   Config
+	checks   []CheckLabels
 	main     string
 	files    []string         // in the order they were read
 	places   map[string]Place // where each key was given last, by key
@@ -33,9 +34,10 @@ type loader struct {
 
 // Load reads the file at path and conf.d/*.yaml beside it. The error is of
 // type Problems and lists everything that is wrong; the Config is then zero.
-// Warnings do not stand in the way.
-func Load(path string) (Config, []Problem, error) {
-	l := &loader{config: Default(), main: path, places: map[string]Place{}, refused: map[string]bool{}}
+// Warnings do not stand in the way. What the labels mean that profiles stand
+// for is left to checks.
+func Load(path string, checks ...CheckLabels) (Config, []Problem, error) {
+	l := &loader{config: Default(), checks: checks, main: path, places: map[string]Place{}, refused: map[string]bool{}}
 	l.directory(filepath.Dir(path), fs.ModeSticky) // there, nobody can replace another's file
 	l.file(path)
 	l.extras(filepath.Join(filepath.Dir(path), "conf.d"))

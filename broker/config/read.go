@@ -37,13 +37,18 @@ func (r *reader) root(node ast.Node) {
 		"aws":                   r.block(fields{"login": r.text(&c.AWS.Login)}),
 		"azure":                 r.block(fields{"client_id": r.text(&c.Azure.ClientID)}),
 		"gcp":                   r.block(fields{"login": r.text(&c.GCP.Login)}),
-		"docker":                r.block(fields{"host": r.text(&c.Docker.Host)}),
+		"profiles":              r.profiles,
+		"docker":                r.block(r.docker(&c.Docker)),
 		"paths":                 r.block(fields{"run": r.text(&c.Paths.Run), "state": r.text(&c.Paths.State), "templates": r.text(&c.Paths.Templates)}),
 		"audit":                 r.block(fields{"file": r.text(&c.Audit.File)}),
 		"gate_timeout":          r.duration(&c.GateTimeout),
 		"refresh":               r.duration(&c.Refresh),
 		"max_stale":             r.duration(&c.MaxStale),
 		"require_gate":          r.truth(&c.RequireGate),
+		"late_attach":           r.truth(&c.LateAttach),
+		"exec_variables":        r.truth(&c.ExecVariables),
+		"start_failed":          r.truth(&c.StartFailed),
+		"boot_cache":            r.block(fields{"key": r.text(&c.BootCache.Key), "key_id": r.text(&c.BootCache.KeyID)}),
 		"allow_swap":            r.truth(&c.AllowSwap),
 		"allow_static_identity": r.truth(&c.AllowStaticIdentity),
 		"static_identity": r.block(fields{
@@ -76,6 +81,16 @@ func (r *reader) vault(v *Vault) fields {
 		"revoke_on_shutdown": r.truth(&v.RevokeOnShutdown),
 		"rate":               r.number(&v.Rate),
 		"check_versions":     r.truth(&v.CheckVersions),
+	}
+}
+
+func (r *reader) docker(d *Docker) fields {
+	return fields{
+		"host":       r.text(&d.Host),
+		"data_root":  r.textOrNone(&d.DataRoot),
+		"plugin":     r.textOrNone(&d.Plugin),
+		"plugin_dir": r.text(&d.PluginDir),
+		"cdi_dir":    r.textOrNone(&d.CDIDir),
 	}
 }
 
@@ -117,9 +132,10 @@ func (r *reader) grants(key string, node ast.Node) {
 		r.places[key] = r.start(item)
 		var grant Grant
 		r.mapping(key, item, fields{
-			"name":      r.text(&grant.Name),
-			"workloads": r.texts(&grant.Workloads),
-			"secrets":   r.patterns(&grant.Secrets),
+			"name":       r.text(&grant.Name),
+			"workloads":  r.texts(&grant.Workloads),
+			"secrets":    r.patterns(&grant.Secrets),
+			"boot_cache": r.truth(&grant.BootCache),
 			"vault": r.block(fields{
 				"role": r.text(&grant.Vault.Role), "policies": r.list(&grant.Vault.Policies),
 			}),
@@ -179,6 +195,17 @@ func (r *reader) text(into *string) read {
 		if text, ok := r.scalar(key, node); ok {
 			*into = text
 		}
+	}
+}
+
+// textOrNone reads text of which "" is a value: there is none of it.
+func (r *reader) textOrNone(into *string) read {
+	return func(key string, node ast.Node) {
+		if text, isText := node.(*ast.StringNode); isText && text.Value == "" {
+			*into = ""
+			return
+		}
+		r.text(into)(key, node)
 	}
 }
 

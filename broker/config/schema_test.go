@@ -71,6 +71,13 @@ func compare(t *testing.T, defs map[string]*schema, key string, s *schema, typ r
 		}
 		provider := config.Provider{Vault: config.Default().Vault}
 		compare(t, defs, key+".*", &each, typ.Elem(), reflect.ValueOf(provider))
+	case typ == reflect.TypeFor[map[string]config.Profile]():
+		var each schema
+		if err := json.Unmarshal(s.AdditionalProperties, &each); err != nil {
+			t.Errorf("%s: %v", key, err)
+			return
+		}
+		compare(t, defs, key+".*", &each, typ.Elem(), reflect.Zero(typ.Elem()))
 	case typ == reflect.TypeFor[[]config.Grant]():
 		compare(t, defs, key+"[]", s.Items, typ.Elem(), reflect.Zero(typ.Elem()))
 	case typ.Kind() == reflect.String || typ.Kind() == reflect.Bool:

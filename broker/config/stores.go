@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -87,8 +87,8 @@ func (l *loader) checkVault(key string, v Vault) {
 		}
 	}
 	if v.STSEndpoint != "" {
-		if u, err := url.Parse(v.STSEndpoint); err != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) || u.Host == "" || u.User != nil {
-			l.fault(key+".sts_endpoint", "is not the https:// URL of an STS, as Vault's own sts_endpoint is")
+		if err := checkAddress(v.STSEndpoint); err != nil {
+			l.fault(key+".sts_endpoint", "%v, as in Vault's own sts_endpoint", err)
 		}
 	}
 	if v.LoginSpread < 0 || v.LoginSpread > time.Hour {
@@ -109,24 +109,10 @@ func checkVaultAddress(address string) error {
 	return nil
 }
 
-// checkAddress accepts the URL of a server. A token would cross the network in
-// clear text with plain HTTP, so that is for a server on this machine.
+// checkAddress accepts the URL of a server that tokens may be sent to.
 func checkAddress(address string) error {
-	u, err := url.Parse(address)
-	switch {
-	case err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "":
-		return errors.New("is not an https:// URL such as https://vault.internal:8200")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
-		return errors.New("only scheme, host, port and path may stand in it") // it may hold a password: not repeated
-	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return fmt.Errorf("the token would cross the network to %s in clear text: use https:// (http:// is for a loopback address only)", u.Host)
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || (err == nil && ip.IsLoopback())
+	_, err := endpoint.Parse(address)
+	return err
 }
 
 func (l *loader) checkProvider(key, name string, p Provider) {

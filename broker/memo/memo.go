@@ -1,5 +1,6 @@
 // Package memo keeps what the next agent must know of a container and cannot
-// learn from its tree or from the engine: as which user its process runs, on
+// learn from its tree or from the engine: through which gate it came, and which
+// profile said what it wants; as which user its process runs, on
 // which grants may depend; whether it is still to be told of a rotation, or
 // would have other variables by now; and which leases are its own, so that they
 // are revoked when it ends and do not live on until their time is over.
@@ -7,7 +8,8 @@
 // A memo holds no secret: a lease's ID gives access to nothing, and variables
 // are summed under the audit log's key. Memos lie beside
 // the trees on the agent's memory filesystem all the same, one file for each
-// container, because they are of use for as long as the containers run.
+// tree and each container, because they are of use for as long as the containers
+// run.
 package memo
 
 import (
@@ -19,10 +21,17 @@ import (
 	"strings"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 )
 
-// Memo is about one container.
+// Memo is about one run of a container, by the name of its tree, and about the
+// container itself where that has the same name.
 type Memo struct {
+	Gate      string `json:"gate,omitempty"`
+	Profile   string `json:"profile,omitempty"`
+	Container string `json:"container,omitempty"` // where the tree has another name
+	// Task is what a swarm\'s manager said of a task that was given a secret.
+	Task *inject.Task   `json:"task,omitempty"`
 	User *workload.User `json:"user,omitempty"` // nil: not known
 	// Variables tells those that its process began with from others; empty:
 	// not known.

@@ -1,5 +1,6 @@
 // Package rotation does to a running container what it asked for after its
-// secrets have changed: nothing, a signal, or a restart.
+// secrets have changed: nothing, a signal, or a restart; and to a service of a
+// swarm, a rolling update.
 //
 // The files have changed by then, in one swap, and that is all that many
 // programs need. A strategy makes the others take notice. A signal goes to the
@@ -22,6 +23,9 @@ type Engine interface {
 	// Restart stops the container, as patiently as it was created to be
 	// stopped, and starts it again.
 	Restart(ctx context.Context, id string) error
+	// UpdateService has a swarm replace the tasks of a service, one after the
+	// other as the service says, and go back when the new ones fail.
+	UpdateService(ctx context.Context, id string) error
 }
 
 // Change is what has changed of what a container was given.
@@ -36,13 +40,13 @@ func Calls(strategy workload.Strategy, change Change) bool {
 	switch strategy.Kind {
 	case workload.StrategySignal:
 		return change.Files
-	case workload.StrategyRestart:
+	case workload.StrategyRestart, workload.StrategyUpdate:
 		return change.Files || change.Variables
 	}
 	return false
 }
 
-// Apply does what strategy says to a container.
+// Apply does what strategy says to a container, or to a service.
 func Apply(ctx context.Context, engine Engine, id string, strategy workload.Strategy) error {
 	switch strategy.Kind {
 	case workload.StrategySignal:
@@ -52,6 +56,10 @@ func Apply(ctx context.Context, engine Engine, id string, strategy workload.Stra
 	case workload.StrategyRestart:
 		if err := engine.Restart(ctx, id); err != nil {
 			return fmt.Errorf("restart it: %w", err)
+		}
+	case workload.StrategyUpdate:
+		if err := engine.UpdateService(ctx, id); err != nil {
+			return fmt.Errorf("update it: %w", err)
 		}
 	}
 	return nil

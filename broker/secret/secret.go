@@ -74,6 +74,16 @@ func (s Secret) Equal(other Secret) bool {
 	return maps.EqualFunc(s.Fields, other.Fields, Value.Equal)
 }
 
+// Clone returns a secret with values of its own.
+func (s Secret) Clone() Secret {
+	fields := make(map[string]Value, len(s.Fields))
+	for name, value := range s.Fields {
+		fields[name] = value.Clone()
+	}
+	s.Fields = fields
+	return s
+}
+
 // Wipe overwrites every value.
 func (s Secret) Wipe() {
 	for _, value := range s.Fields {

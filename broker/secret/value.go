@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -59,6 +60,9 @@ func (v Value) MAC(key []byte) string {
 	mac.Write(v.Reveal()) // only the keyed digest leaves
 	return hex.EncodeToString(mac.Sum(nil))
 }
+
+// Clone returns the same value in a buffer of its own.
+func (v Value) Clone() Value { return NewValue(bytes.Clone(v.Reveal())) } // into another Value
 
 // Wipe overwrites the buffer that all copies of v share with zeros.
 func (v Value) Wipe() {

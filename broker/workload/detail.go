@@ -79,17 +79,16 @@ func (r *reader) apply() {
 			found = true
 			want.Optional, want.Format, want.Password, want.Refresh = d.optional, d.form, d.password, d.refresh
 			if want.Kind == Variable && d.form.directory() {
-				r.note(labelFormat+name, fmt.Errorf("%s makes several files, and a variable has one content: ask for it with %s%s",
-					d.form.Kind, labelSecret, name))
+				r.note(labelFormat+name, fmt.Errorf("%s makes several files, and a variable has one content: ask for it as a file", d.form.Kind))
 			}
 		}
 		if d.password != nil && d.form.Kind != FormatPKCS12 && d.form.Kind != FormatJKS {
-			r.note(labelPassword+name, fmt.Errorf("only a keystore has a password: add the label %s%s with %s or %s",
-				labelFormat, name, FormatPKCS12, FormatJKS))
+			r.note(labelPassword+name, fmt.Errorf("only a keystore has a password: give %s the format %s or %s",
+				name, FormatPKCS12, FormatJKS))
 		}
 		for _, key := range d.keys {
 			if !found {
-				r.note(key, fmt.Errorf("no label %s%s or %s%s asks for it", labelSecret, name, labelEnv, name))
+				r.note(key, fmt.Errorf("no file or variable called %s is asked for", name))
 			}
 		}
 	}

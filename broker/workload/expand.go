@@ -22,7 +22,24 @@ import (
 // anyway, and the grant decides. The user is not among them, because it is
 // known only while a gate waits; the ref of a container that an agent meets
 // while it runs must be the same.
-func expand(text string, selectors Selectors) (string, error) {
+func (s Selectors) expand(text string) (string, error) {
+	return expand(text, s.fact)
+}
+
+// expandAny puts something in the place of each attested fact, for a text that
+// is not yet about any container.
+func expandAny(text string) (string, error) {
+	return expand(text, func(key string) (string, error) {
+		if !nameable(key) {
+			return "", fmt.Errorf("there is no selector %q; the selectors are %s, %s<key> and %s<key>", key,
+				strings.Join(single, ", "), LabelPrefix, ImageLabelPrefix)
+		}
+		return "x", nil
+	})
+}
+
+// expand replaces each {{selector}} by what fact says of it.
+func expand(text string, fact func(key string) (string, error)) (string, error) {
 	var out strings.Builder
 	for rest := text; ; {
 		before, after, found := strings.Cut(rest, "{{")
@@ -34,7 +51,7 @@ func expand(text string, selectors Selectors) (string, error) {
 		if !closed {
 			return "", fmt.Errorf("ref %q: {{ is not closed by }}; a literal brace is written %%7B", text)
 		}
-		value, err := fill(strings.TrimSpace(key), selectors, out.String())
+		value, err := fill(strings.TrimSpace(key), out.String(), fact)
 		if err != nil {
 			return "", fmt.Errorf("ref %q: %w", text, err)
 		}
@@ -44,19 +61,29 @@ func expand(text string, selectors Selectors) (string, error) {
 }
 
 // fill returns what stands for the selector after before, the text so far.
-func fill(key string, selectors Selectors, before string) (string, error) {
-	value := selectors[key]
+func fill(key, before string, fact func(key string) (string, error)) (string, error) {
 	switch {
 	case !strings.Contains(before, ":"):
 		return "", fmt.Errorf("{{%s}} stands where the provider is named: write that out", key)
 	case key == SelectorUser:
 		return "", fmt.Errorf("{{%s}} cannot stand in a ref: the user is not known of a container that runs already", key)
-	case value == "":
-		return "", fmt.Errorf("this container has no selector %q; it has: %s", key, strings.Join(selectors.usable(), ", "))
-	case !strings.ContainsAny(before, "?#@") && strings.Contains(value, "/"):
+	}
+	value, err := fact(key)
+	if err != nil {
+		return "", err
+	}
+	if !strings.ContainsAny(before, "?#@") && strings.Contains(value, "/") {
 		return "", fmt.Errorf("{{%s}} is %q here: a slash in it would name another path", key, value)
 	}
 	return encodeAll(value), nil
+}
+
+// fact returns what was attested of the container.
+func (s Selectors) fact(key string) (string, error) {
+	if s[key] == "" {
+		return "", fmt.Errorf("this container has no selector %q; it has: %s", key, strings.Join(s.usable(), ", "))
+	}
+	return s[key], nil
 }
 
 // usable returns the selectors that a ref can name, without the labels that

@@ -44,10 +44,16 @@ func Labelled(labels map[string]string) bool {
 // what has been attested of the container, which refs may name (see expand).
 // The error lists every label that is wrong, and why.
 func ParseLabels(labels map[string]string, selectors Selectors) (Wants, error) {
-	r := reader{
-		wants:     Wants{Path: DefaultPath, Mode: DefaultMode, OnRotate: Strategy{Kind: StrategyNone}},
-		selectors: selectors,
-		details:   map[string]*detail{},
+	r := parse(labels, selectors.expand)
+	return r.wants, r.problem(origin{})
+}
+
+// parse reads the labels; expand puts attested facts into the text of a ref.
+func parse(labels map[string]string, expand func(text string) (string, error)) *reader {
+	r := &reader{
+		wants:   Wants{Path: DefaultPath, Mode: DefaultMode, OnRotate: Strategy{Kind: StrategyNone}},
+		expand:  expand,
+		details: map[string]*detail{},
 	}
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		if strings.HasPrefix(key, Prefix) {
@@ -56,27 +62,47 @@ func ParseLabels(labels map[string]string, selectors Selectors) (Wants, error) {
 	}
 	r.apply()
 	if n := len(r.wants.Items); n > maxWants {
-		r.problems = append(r.problems, fmt.Errorf("%d secrets on one container: the limit is %d", n, maxWants))
+		r.note("", fmt.Errorf("%d secrets on one container: the limit is %d", n, maxWants))
 	}
 	slices.SortStableFunc(r.wants.Items, func(a, b Want) int {
 		return cmp.Or(strings.Compare(string(b.Kind), string(a.Kind)), strings.Compare(a.Name, b.Name))
 	})
-	return r.wants, errors.Join(r.problems...)
+	return r
 }
 
 // reader is the state of reading one container's labels.
 type reader struct {
-	wants     Wants
-	selectors Selectors
-	details   map[string]*detail // by the name of the secret that they are about
-	problems  []error
+	wants    Wants
+	expand   func(text string) (string, error)
+	details  map[string]*detail // by the name of the secret that they are about
+	problems []problem
+}
+
+// problem is what is wrong with a label, or, where that is empty, with the
+// whole.
+type problem struct {
+	label string
+	err   error
 }
 
 // note keeps what is wrong with a label, if anything is.
 func (r *reader) note(key string, err error) {
 	if err != nil {
-		r.problems = append(r.problems, fmt.Errorf("label %s: %w", key, err))
+		r.problems = append(r.problems, problem{key, err})
 	}
+}
+
+// problem returns all that is wrong, by the names that from gives the labels.
+func (r *reader) problem(from origin) error {
+	var problems []error
+	for _, p := range r.problems {
+		err := p.err
+		if p.label != "" {
+			err = fmt.Errorf("%s: %w", from.name(p.label), err)
+		}
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
 }
 
 // label reads one label. Keys that end in a name come first.
@@ -94,6 +120,8 @@ func (r *reader) label(key, value string) error {
 		}
 	}
 	switch key {
+	case LabelProfile:
+		return nil // Profiles reads it
 	case labelPath:
 		return r.wants.parsePath(value)
 	case labelMode:
@@ -105,6 +133,6 @@ func (r *reader) label(key, value string) error {
 		r.wants.OnRotate, err = parseStrategy(value)
 		return err
 	}
-	return fmt.Errorf("unknown key; the keys are %s<name>, %s<NAME>, %s<name>, %s<name>, %s<name>, %s<name>, %s, %s, %s and %s",
-		labelSecret, labelEnv, labelFormat, labelPassword, labelOptional, labelRefresh, labelPath, labelMode, labelOwner, labelOnRotate)
+	return fmt.Errorf("unknown key; the keys are %s<name>, %s<NAME>, %s<name>, %s<name>, %s<name>, %s<name>, %s, %s, %s, %s and %s",
+		labelSecret, labelEnv, labelFormat, labelPassword, labelOptional, labelRefresh, labelPath, labelMode, labelOwner, labelOnRotate, LabelProfile)
 }

@@ -64,7 +64,7 @@ func TestParseLabelsRefuses(t *testing.T) {
 		"quaymaster.env.A=B":                            {ref, "not a name for an environment variable"},
 		"quaymaster.env.":                               {ref, "a name is missing"},
 		"quaymaster.optional.a":                         {"maybe", "neither true nor false"},
-		"quaymaster.optional.ghost":                     {"true", "no label quaymaster.secret.ghost or quaymaster.env.ghost"},
+		"quaymaster.optional.ghost":                     {"true", "no file or variable called ghost is asked for"},
 		"quaymaster.path":                               {"run/secrets", "not an absolute path"},
 		"quaymaster.mode":                               {"0640", "lets somebody write"},
 		"quaymaster.owner":                              {"postgres", "not uid or uid:gid"},

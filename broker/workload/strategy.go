@@ -22,6 +22,7 @@ const (
 	StrategyNone    StrategyKind = "none"    // its files have changed, and that is enough
 	StrategySignal  StrategyKind = "signal"  // its first process is sent a signal
 	StrategyRestart StrategyKind = "restart" // the container is restarted, and passes its gate again
+	StrategyUpdate  StrategyKind = "update"  // of a swarm's service alone: its tasks are replaced, as a rolling update does
 )
 
 // parseStrategy reads none, signal:<SIG> or restart.

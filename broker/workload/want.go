@@ -54,7 +54,7 @@ func (r *reader) want(kind Kind, name, text string, check func(string) error) er
 
 // ref reads a ref that may name selectors.
 func (r *reader) ref(text string) (secret.Ref, error) {
-	expanded, err := expand(strings.TrimSpace(text), r.selectors)
+	expanded, err := r.expand(strings.TrimSpace(text))
 	if err != nil {
 		return secret.Ref{}, err
 	}

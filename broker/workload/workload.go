@@ -39,7 +39,10 @@ type Facts struct {
 // Volume is one that a container mounts.
 type Volume struct {
 	Name, Driver string
-	Source       string // on the host; empty while it is not mounted
+	Source       string // on the host; empty while it is not mounted, or where the engine does not say it
+	// MountID is what the engine gave the agent's own driver to mount it for
+	// this run; empty while it is not mounted, and for other drivers.
+	MountID string
 }
 
 // User is a process's user and group as the container numbers them.
@@ -53,7 +56,7 @@ type Selectors map[string]string
 const (
 	labelComposeProject = "com.docker.compose.project"
 	labelComposeService = "com.docker.compose.service"
-	labelSwarmService   = "com.docker.swarm.service.name"
+	LabelSwarmService   = "com.docker.swarm.service.name"
 )
 
 // The selectors of one workload, and the two families of selectors.
@@ -68,6 +71,19 @@ const (
 	LabelPrefix            = "label."
 	ImageLabelPrefix       = "image.label."
 )
+
+// single are the selectors that a ref may name and that are no family.
+var single = []string{SelectorComposeProject, SelectorComposeService, SelectorImageRef, SelectorName, SelectorSwarmNode, SelectorSwarmService}
+
+// nameable reports whether a ref may name the selector.
+func nameable(key string) bool {
+	for _, family := range []string{LabelPrefix, ImageLabelPrefix} {
+		if name, found := strings.CutPrefix(key, family); found && name != "" {
+			return true
+		}
+	}
+	return slices.Contains(single, key)
+}
 
 // Attest turns facts into selectors. A label counts as the container's own
 // only when the image does not bring the same label with the same value along:
@@ -96,7 +112,7 @@ func Attest(facts Facts) Selectors {
 			selectors[SelectorComposeProject] = value
 		case labelComposeService:
 			selectors[SelectorComposeService] = value
-		case labelSwarmService:
+		case LabelSwarmService:
 			selectors[SelectorSwarmService] = value
 		}
 	}

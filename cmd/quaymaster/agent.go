@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -20,12 +18,11 @@ import (
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/config"
-	"github.com/quaymaster/quaymaster/broker/memo"
 	"github.com/quaymaster/quaymaster/broker/policy"
+	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject/attach"
 	"github.com/quaymaster/quaymaster/inject/docker"
-	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/render"
-	"github.com/quaymaster/quaymaster/inject/runtime"
 )
 
 func agentCommand() *cobra.Command {
@@ -35,7 +32,7 @@ func agentCommand() *cobra.Command {
 		Short: "Run the agent of this host",
 		Args:  noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			loaded, warnings, err := config.Load(file)
+			loaded, warnings, err := loadConfig(file)
 			if err != nil {
 				return err
 			}
@@ -53,14 +50,16 @@ func agentCommand() *cobra.Command {
 // runAgent builds everything and runs it until ctx ends. Trees outlive the
 // agent: running containers keep what they have.
 func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
+	host := newSupervisor(log) // first: it knows which file descriptors were handed over
+	defer host.close()
 	if err := settle(c); err != nil {
 		return err
 	}
-	listener, err := runtime.Listen(runtimeSocket(c)) // first: it refuses a second agent, before that can touch a tree
+	doors, err := openDoors(c, host) // before the trees: it refuses a second agent
 	if err != nil {
 		return err
 	}
-	defer listener.Close()
+	defer doors.close()
 	memory, err := openMemory(c)
 	if err != nil {
 		return err
@@ -71,40 +70,70 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return err
 	}
 	defer records.Close()
-	engine, err := docker.New(c.Docker.Host, log)
+	engine, err := docker.New(docker.Options{
+		Host: c.Docker.Host, State: filepath.Join(c.Paths.State, "engine"), DataRoot: c.Docker.DataRoot, Driver: c.Docker.Plugin, Log: log,
+	})
 	if err != nil {
 		return err
 	}
 	defer engine.Close()
-
-	renderer, err := render.New(render.Options{Templates: c.Paths.Templates})
-	if err != nil {
-		return err
-	}
 	stores, err := openStores(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	b := broker.New(broker.Options{
-		Engine: engine, Trees: memory.trees, Memos: memory.memos, Providers: stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(),
-		Moved:    stores.moved,
-		Renderer: renderer, Policy: policy.New(grants(c)), Audit: records, Log: log,
-		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate,
-		Now: time.Now, Jitter: rand.Float64,
-	})
-	gate := runtime.New(runtime.Options{
-		Listener: listener, Deliverer: b, Timeout: c.GateTimeout, Log: log,
-	})
+	b, err := newBroker(ctx, c, parts{engine: engine, memory: memory, records: records, stores: stores, host: host, log: log})
+	if err != nil {
+		return err
+	}
+	gates, err := openGates(c, doors, b, engine, memory, log)
+	if err != nil {
+		return err
+	}
+	defer gates.close()
 	log.Info("agent runs", "version", version, "engine", c.Docker.Host, "grants", len(c.Grants), "gate", runtimeSocket(c))
+	host.ready(fmt.Sprintf("%d grants; engine %s", len(c.Grants), c.Docker.Host))
 	err = stores.whileLoggedIn(ctx, func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return b.Run(ctx) })
-		group.Go(func() error { return gate.Run(ctx) })
+		gates.run(ctx, group)
 		group.Go(func() error { return reopenOnHangup(ctx, records, log) })
+		group.Go(func() error { return host.watch(ctx, func(context.Context) { b.Containers() }) })
 		return group.Wait()
 	})
+	host.stopping()
+	handOn(host, b, log)
 	log.Info("agent ends; running containers keep their secrets")
 	return err
+}
+
+// parts are what a broker is made of that is open already.
+type parts struct {
+	engine  *docker.Engine
+	memory  memory
+	records *audit.Log
+	stores  *stores
+	host    *supervisor
+	log     *slog.Logger
+}
+
+func newBroker(ctx context.Context, c config.Config, p parts) (*broker.Broker, error) {
+	renderer, err := render.New(render.Options{Templates: c.Paths.Templates})
+	if err != nil {
+		return nil, err
+	}
+	cache, cached, err := openBootCache(ctx, c, p.log)
+	if err != nil {
+		return nil, err
+	}
+	return broker.New(broker.Options{
+		Engine: p.engine, Trees: p.memory.trees, Memos: p.memory.memos,
+		Providers: p.stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(), Moved: p.stores.moved,
+		Renderer: renderer, Profiles: workload.Profiles(c.ProfileLabels()), Policy: policy.New(grants(c)), Audit: p.records, Log: p.log,
+		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate, ExecVariables: c.ExecVariables,
+		LateAttach: c.LateAttach, Attacher: attach.New(), StartFailed: c.StartFailed, Driver: c.Docker.Plugin,
+		HandedOn: takeOver(p.host, p.log), Cached: cached, BootCache: cache,
+		Now: time.Now, Jitter: rand.Float64,
+	}), nil
 }
 
 // settle makes the process, and the directory that it runs in, what the rest
@@ -132,51 +161,13 @@ func undumpable() error {
 	return nil
 }
 
-// memory is the agent's memory filesystem.
-type memory struct {
-	trees    *memfs.FS
-	memos    *memo.Dir
-	auditKey []byte
-}
-
-func (m memory) close() error { return errors.Join(m.trees.Close(), m.memos.Close()) }
-
-// openMemory mounts the filesystem, or finds it as an earlier agent left it.
-func openMemory(c config.Config) (memory, error) {
-	root := memoryRoot(c)
-	if err := memfs.Mount(root, memfs.Options{AllowSwap: c.AllowSwap}); err != nil {
-		return memory{}, err
-	}
-	key, err := audit.Key(root)
-	if err != nil {
-		return memory{}, err
-	}
-	below := filepath.Join(root, "trees")
-	if err := os.Mkdir(below, 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
-		return memory{}, fmt.Errorf("make the directory of the trees: %w", err)
-	}
-	trees, err := memfs.Open(below)
-	if err != nil {
-		return memory{}, err
-	}
-	memos, err := memo.Open(filepath.Join(root, "memos"))
-	if err != nil {
-		return memory{}, errors.Join(err, trees.Close())
-	}
-	return memory{trees: trees, memos: memos, auditKey: key}, nil
-}
-
-func memoryRoot(c config.Config) string { return filepath.Join(c.Paths.Run, "memory") }
-
 func grants(c config.Config) []policy.Grant {
 	var out []policy.Grant
 	for _, g := range c.Grants {
-		out = append(out, policy.Grant{Name: g.Name, Workloads: g.Workloads, Secrets: g.Secrets, Login: policy.Login(g.Vault)})
+		out = append(out, policy.Grant{Name: g.Name, Workloads: g.Workloads, Secrets: g.Secrets, Login: policy.Login(g.Vault), BootCache: g.BootCache})
 	}
 	return out
 }
-
-func runtimeSocket(c config.Config) string { return filepath.Join(c.Paths.Run, "runtime.sock") }
 
 // reopenOnHangup lets log rotation move the audit file away.
 func reopenOnHangup(ctx context.Context, records *audit.Log, log *slog.Logger) error {

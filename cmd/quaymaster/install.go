@@ -65,7 +65,7 @@ func (i *installation) settings(named bool) (config.Config, error) {
 	if _, err := os.Stat(i.configFile); !named && errors.Is(err, fs.ErrNotExist) {
 		return config.Default(), nil
 	}
-	settings, _, err := config.Load(i.configFile)
+	settings, _, err := loadConfig(i.configFile)
 	return settings, err
 }
 
@@ -137,11 +137,10 @@ func (i *installation) change(settings config.Config) (daemonjson.Change, error)
 func (i *installation) runtimePath() (string, error) {
 	program := i.program
 	if program == "" {
-		self, err := os.Executable()
-		if err != nil {
-			return "", fmt.Errorf("find this program: %w", err)
+		var err error
+		if program, err = besideSelf("quaymaster-runtime"); err != nil {
+			return "", err
 		}
-		program = filepath.Join(filepath.Dir(self), "quaymaster-runtime")
 	}
 	info, err := os.Stat(program)
 	switch {
@@ -154,6 +153,15 @@ func (i *installation) runtimePath() (string, error) {
 	return filepath.Abs(program)
 }
 
+// besideSelf is the path of another of the programs that are installed together.
+func besideSelf(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this program: %w", err)
+	}
+	return filepath.Join(filepath.Dir(self), name), nil
+}
+
 // reload lets the engine read its file, and checks that it did.
 func (i *installation) reload(ctx context.Context, settings config.Config) error {
 	err := daemonjson.Reload(i.pidFile)
@@ -164,7 +172,7 @@ func (i *installation) reload(ctx context.Context, settings config.Config) error
 	if err != nil {
 		return err
 	}
-	engine, err := docker.New(settings.Docker.Host, slog.New(slog.DiscardHandler))
+	engine, err := docker.New(docker.Options{Host: settings.Docker.Host, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

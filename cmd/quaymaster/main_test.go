@@ -15,12 +15,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"quaymaster": main})
+	testscript.Main(m, map[string]func(){"quaymaster": main, "supervised": supervised})
 }
 
 // TestScripts runs the command line as its users do.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: filepath.Join("testdata", "script")})
+	testscript.Run(t, testscript.Params{
+		Dir:  filepath.Join("testdata", "script"),
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"answer": answerScript, "configure": configureScript},
+	})
 }
 
 // TestEverySelectorOfAGrantIsAttested holds the configuration and the

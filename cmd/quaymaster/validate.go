@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/workload"
 )
 
 func validateCommand() *cobra.Command {
@@ -35,24 +36,42 @@ type verdict struct {
 	Warnings []config.Problem `json:"warnings"`
 	// StaticIdentity is the identity, when it is one that is kept in a file.
 	StaticIdentity string `json:"static_identity,omitempty"`
+	// BootCache is what secrets that are kept on a disk are sealed with, when
+	// there is a boot cache.
+	BootCache string `json:"boot_cache,omitempty"`
 }
 
-// staticRemark keeps a static identity in plain sight.
-func staticRemark(c config.Config) string {
-	if c.IsStatic() {
-		return ", STATIC IDENTITY " + c.Identity
+// loadConfig reads the configuration, and judges its profiles by what their
+// labels mean.
+func loadConfig(file string) (config.Config, []config.Problem, error) {
+	return config.Load(file, workload.CheckLabels)
+}
+
+// remarks says what not every configuration has. It keeps in plain sight what
+// makes an exception to a promise: an identity that is kept in a file, and
+// secrets that are kept on a disk.
+func remarks(c config.Config) (remarks string) {
+	if n := len(c.Profiles); n > 0 {
+		remarks += fmt.Sprintf(", %d profiles", n)
 	}
-	return ""
+	if c.IsStatic() {
+		remarks += ", STATIC IDENTITY " + c.Identity
+	}
+	if c.BootCache.Key != "" {
+		remarks += ", BOOT CACHE sealed with " + c.BootCache.Key
+	}
+	return remarks
 }
 
 func validate(file string, asJSON bool) error {
-	loaded, warnings, err := config.Load(file)
+	loaded, warnings, err := loadConfig(file)
 	problems, _ := errors.AsType[config.Problems](err)
 	if asJSON {
 		answer := verdict{File: file, Valid: err == nil, Problems: append([]config.Problem{}, problems...), Warnings: append([]config.Problem{}, warnings...)}
 		if loaded.IsStatic() {
 			answer.StaticIdentity = loaded.Identity
 		}
+		answer.BootCache = loaded.BootCache.Key
 		encoder := json.NewEncoder(os.Stdout)
 		encoder.SetIndent("", "  ")
 		if encodeErr := encoder.Encode(answer); encodeErr != nil {
@@ -70,6 +89,6 @@ func validate(file string, asJSON bool) error {
 		return err
 	}
 	fmt.Printf("%s: ok: %d grants, %d Vault servers, %d cloud stores%s\n", file, len(loaded.Grants), len(loaded.Vaults()), len(loaded.Clouds()),
-		staticRemark(loaded))
+		remarks(loaded))
 	return nil
 }

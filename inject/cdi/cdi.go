@@ -113,6 +113,14 @@ func Write(o Options) error {
 // deviceName is ValidateDeviceName of CDI's parser.go.
 var deviceName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9_.:-]*[A-Za-z0-9])?$`)
 
+// CheckName reports why a profile cannot be a device.
+func CheckName(profile string) error {
+	if !deviceName.MatchString(profile) {
+		return fmt.Errorf("profile %q: %w", profile, ErrName)
+	}
+	return nil
+}
+
 func (o Options) content() ([]byte, error) {
 	for what, p := range map[string]string{"hook": o.Hook, "run directory": o.Run} {
 		if !usable(p) {
@@ -121,9 +129,10 @@ func (o Options) content() ([]byte, error) {
 	}
 	f := file{Version: specVersion, Kind: Kind}
 	for _, name := range slices.Sorted(maps.Keys(o.Profiles)) {
+		if err := CheckName(name); err != nil {
+			return nil, err
+		}
 		switch p := o.Profiles[name]; {
-		case !deviceName.MatchString(name):
-			return nil, fmt.Errorf("profile %q: %w", name, ErrName)
 		case !usable(p):
 			return nil, fmt.Errorf("profile %q: path %q: %w", name, p, ErrPath)
 		default:

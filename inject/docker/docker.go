@@ -1,24 +1,26 @@
 // Package docker speaks with Docker: it tells what a container is, watches
-// containers come and go, and stops, signals or restarts one.
+// containers come and go, and starts, stops, signals or restarts one; where the
+// host is a manager of a swarm, it tells of tasks and renews services.
 //
 // The rule that shapes it: a gate holds the engine while it asks, so nothing
 // on the way of a start may wait for the engine. What a container is, is
 // learnt from the event of its creation, well before its start; else from one
 // short listing (never from a container inspect, which waits for the very
-// start that is being held); else from the engine's own files.
+// start that is being held); else from the engine's own files. An engine that
+// restores containers at its own start calls the gates and answers nobody, so
+// what its files do not say then (which labels an image brings along, where
+// its data root is) is kept from when it did answer, in a file of this
+// package's own.
 package docker
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/client"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
@@ -33,35 +35,59 @@ const apiPatience = 300 * time.Millisecond
 // given to end by itself.
 const stopPatience = 2
 
-// Engine is one Docker engine. It may be used by several goroutines.
-type Engine struct {
-	api *client.Client
-	log *slog.Logger
-
-	mu         sync.Mutex
-	containers map[string]workload.Facts    // by ID; complete with image labels
-	images     map[string]map[string]string // labels by image ID, which names content and so never goes stale
+// Options of an Engine.
+type Options struct {
+	Host string // of its API, as in unix:///var/run/docker.sock
+	// State is a directory for what must be known while the engine does not
+	// answer. It belongs to the agent alone. Empty: nothing is kept.
+	State string
+	// DataRoot is the engine's data root as the agent sees it; empty: what the
+	// engine says.
+	DataRoot string
+	Driver   string // the name of the agent's own volume driver
+	Log      *slog.Logger
 }
 
-// New returns the engine at host, as in unix:///var/run/docker.sock. It makes
-// no request: the engine may come up later.
-func New(host string, log *slog.Logger) (*Engine, error) {
-	api, err := client.NewClientWithOpts(client.WithHost(host), client.WithAPIVersionNegotiation())
+// Engine is one Docker engine. It may be used by several goroutines.
+type Engine struct {
+	api     *client.Client
+	options Options
+	log     *slog.Logger
+	store   store
+	keeping sync.Mutex // held while the store is written
+
+	mu         sync.Mutex
+	about      about                        // what the engine last said of itself
+	containers map[string]workload.Facts    // by ID; complete with image labels, without the sources of volumes
+	images     map[string]map[string]string // labels by imageRef.key, which names content and so never goes stale
+	nodes      map[string]string            // host names of the swarm's nodes, by ID
+	unkept     bool                         // about or images differ from what is in the store
+}
+
+// New returns an engine. It makes no request: the engine may come up later. It
+// reads what an earlier agent kept of it.
+func New(o Options) (*Engine, error) {
+	api, err := client.NewClientWithOpts(client.WithHost(o.Host), client.WithAPIVersionNegotiation())
 	if err != nil {
-		return nil, fmt.Errorf("docker.host %q: %w", host, err)
+		return nil, fmt.Errorf("docker.host %q: %w", o.Host, err)
 	}
-	return &Engine{
-		api: api, log: log,
-		containers: map[string]workload.Facts{}, images: map[string]map[string]string{},
-	}, nil
+	e := &Engine{
+		api: api, options: o, log: o.Log, store: store{dir: o.State},
+		containers: map[string]workload.Facts{}, images: map[string]map[string]string{}, nodes: map[string]string{},
+	}
+	if err := e.recall(); err != nil {
+		e.log.Warn("what was known of the docker engine is not any more; it is learnt again when the engine answers", "error", err)
+	}
+	return e, nil
 }
 
 // Close ends idle connections.
 func (e *Engine) Close() error { return e.api.Close() }
 
-// Running returns the facts of all containers that run now. Where it cannot be
-// told which labels come from the image, all of them count as the image's: then
-// nothing is granted by them.
+// Running returns the facts of all containers that run now, and for volumes of
+// the agent's own driver what they were mounted as for this run. Where it cannot
+// be told which labels come from the image, all of them count as the image's:
+// then nothing is granted by them.
 func (e *Engine) Running(ctx context.Context) ([]workload.Facts, error) {
 	list, err := e.api.ContainerList(ctx, container.ListOptions{})
 	if err != nil {
@@ -69,16 +95,23 @@ func (e *Engine) Running(ctx context.Context) ([]workload.Facts, error) {
 	}
 	running := make([]workload.Facts, 0, len(list))
 	for _, summary := range list {
-		facts := summaryFacts(summary)
-		if complete, err := e.complete(ctx, facts); err == nil {
-			facts = complete
-		} else {
+		facts, err := e.complete(ctx, describe(summary))
+		if err != nil {
 			e.log.Debug("image labels are not known", "container", facts.ID, "error", err)
-			facts.ImageLabels = maps.Clone(facts.Labels)
+			facts = untrusted(facts)
 		}
-		running = append(running, facts)
+		running = append(running, e.located(facts))
 	}
 	return running, nil
+}
+
+// Start starts a container, and returns when the engine has let it through all
+// gates. Starting one that runs is no error.
+func (e *Engine) Start(ctx context.Context, id string) error {
+	if err := e.api.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return fmt.Errorf("start container %s: %w", id, err)
+	}
+	return nil
 }
 
 // Stop ends a container: by its stop signal first, by force two seconds later.
@@ -119,28 +152,4 @@ func (e *Engine) Runtimes(ctx context.Context) (names map[string]string, standar
 		names[name] = runtime.Path
 	}
 	return names, info.DefaultRuntime, nil
-}
-
-// list asks for one container without waiting for anything that happens to it.
-func (e *Engine) list(ctx context.Context, id string) (workload.Facts, bool, error) {
-	found, err := e.api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("id", id))})
-	if err != nil {
-		return workload.Facts{}, false, fmt.Errorf("list container %s: %w", id, err)
-	}
-	for _, summary := range found { // the filter takes prefixes too
-		if summary.ID == id {
-			return summaryFacts(summary), true, nil
-		}
-	}
-	return workload.Facts{}, false, nil
-}
-
-func summaryFacts(s container.Summary) workload.Facts {
-	facts := workload.Facts{ID: s.ID, Image: s.Image, ImageID: s.ImageID, Labels: s.Labels}
-	for _, name := range s.Names { // a legacy link adds names of the form /other/alias
-		if plain := strings.TrimPrefix(name, "/"); !strings.Contains(plain, "/") {
-			facts.Name = plain
-		}
-	}
-	return facts
 }

@@ -61,7 +61,13 @@ func check(t *testing.T, d *docker.Engine, e *engine.Engine, id, name string) {
 
 func open(t *testing.T, e *engine.Engine) *docker.Engine {
 	t.Helper()
-	d, err := docker.New(e.Host(), slog.New(slog.DiscardHandler))
+	return openWith(t, docker.Options{Host: e.Host()})
+}
+
+func openWith(t *testing.T, o docker.Options) *docker.Engine {
+	t.Helper()
+	o.Log = slog.New(slog.DiscardHandler)
+	d, err := docker.New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,14 +81,25 @@ func TestFactsFromTheAPI(t *testing.T) {
 }
 
 // TestFactsFromTheEnginesFiles pins the format of the engine's own files: they
-// are all there is while the API does not answer.
+// are all there is while the API does not answer. Which labels an image brings
+// along they say in the classic image store only; else what an earlier agent
+// kept does, and without that nothing is guessed.
 func TestFactsFromTheEnginesFiles(t *testing.T) {
 	e, id := labelled(t)
-	d := open(t, e)
+	o := docker.Options{Host: e.Host(), State: t.TempDir()}
+	_, stop := watch(t, openWith(t, o))
+	stop()
 	if err := e.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	check(t, d, e, id, "shop-db-1")
+	check(t, openWith(t, o), e, id, "shop-db-1")
+
+	dir := filepath.Join(e.DataRoot(), "containers", id)
+	if classic, err := filepath.Glob(filepath.Join(e.DataRoot(), "image", "*", "imagedb", "content", "sha256", "*")); err != nil || len(classic) > 0 {
+		check(t, open(t, e), e, id, "shop-db-1")
+	} else if facts, err := open(t, e).Facts(t.Context(), id, dir); err == nil {
+		t.Errorf("got %+v out of nothing", facts)
+	}
 }
 
 // TestFactsOfWhatTheWatchHasSeen: a container that was created while the watch

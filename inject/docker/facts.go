@@ -1,86 +1,84 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
 )
 
 // Facts says what the container with this ID is, without its process user,
-// which only the gate knows. engineDir is the engine's own directory for the
+// which only the gate knows, and without the sources of its volumes, which
+// change at each start. engineDir is the engine's own directory for the
 // container, or empty. It never waits longer than a few hundred milliseconds
-// for the engine, and never guesses: facts that are not complete are an error.
+// for the engine, and never guesses: facts that are not complete are an error,
+// where they decide anything.
 func (e *Engine) Facts(ctx context.Context, id, engineDir string) (workload.Facts, error) {
 	if facts, known := e.known(id); known {
 		return facts, nil
 	}
+	engineDir = cmp.Or(engineDir, e.place().engineDir(id))
 	short, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	facts, found, apiErr := e.list(short, id)
-	if apiErr == nil && !found {
-		apiErr = errors.New("the engine does not list it")
+	c, err := e.find(short, id, engineDir)
+	if err != nil {
+		return workload.Facts{}, err
 	}
-	if apiErr != nil {
-		var err error
-		if facts, err = readContainerFile(engineDir, id); err != nil {
-			return workload.Facts{}, errors.Join(apiErr, err)
-		}
+	facts, apiErr := e.complete(short, c)
+	if apiErr == nil {
+		return atRest(facts), nil
 	}
-	if !workload.Labelled(facts.Labels) {
-		return facts, nil // its image's labels decide nothing
+	if facts.ImageLabels, err = readImageFile(engineDir, facts.ImageID); err == nil {
+		e.remember(facts, c.image)
+		return atRest(facts), nil
 	}
-	facts, err := e.complete(short, facts)
+	if workload.Labelled(facts.Labels) || mounts(facts, e.options.Driver) {
+		return workload.Facts{}, fmt.Errorf("which labels of the container come from its image is not known: %w", errors.Join(apiErr, err))
+	}
+	return atRest(untrusted(facts)), nil // asks for nothing by itself, and must not fail for this
+}
+
+// find asks the engine, or where that fails its own file.
+func (e *Engine) find(ctx context.Context, id, engineDir string) (described, error) {
+	c, found, err := e.list(ctx, id)
+	if err == nil && found {
+		return c, nil
+	}
 	if err == nil {
-		return facts, nil
+		err = errors.New("the engine does not list it")
 	}
-	if facts.ImageLabels, err = readImageFile(engineDir, facts.ImageID); err != nil {
-		return workload.Facts{}, fmt.Errorf("which labels of the container come from its image is not known: %w", err)
+	file, fileErr := readContainerFile(engineDir, id)
+	if fileErr != nil {
+		return described{}, errors.Join(err, fileErr)
 	}
-	e.remember(facts)
-	return facts, nil
+	return file.described(), nil
 }
 
 // learn keeps the facts of a container that was just created, so that its
 // start needs no request.
 func (e *Engine) learn(ctx context.Context, id string) error {
-	facts, found, err := e.list(ctx, id)
+	c, found, err := e.list(ctx, id)
 	if err != nil || !found {
 		return err
 	}
-	_, err = e.complete(ctx, facts)
+	_, err = e.complete(ctx, c)
 	return err
 }
 
 // complete adds the labels that the image brings along, and remembers the
 // result.
-func (e *Engine) complete(ctx context.Context, facts workload.Facts) (workload.Facts, error) {
-	labels, err := e.imageLabels(ctx, facts.ImageID)
+func (e *Engine) complete(ctx context.Context, c described) (workload.Facts, error) {
+	labels, err := e.imageLabels(ctx, c.image)
 	if err != nil {
-		return facts, err
+		return c.Facts, err
 	}
-	facts.ImageLabels = labels
-	e.remember(facts)
-	return facts, nil
-}
-
-func (e *Engine) imageLabels(ctx context.Context, imageID string) (map[string]string, error) {
-	e.mu.Lock()
-	labels, known := e.images[imageID]
-	e.mu.Unlock()
-	if known {
-		return labels, nil
-	}
-	image, err := e.api.ImageInspect(ctx, imageID)
-	if err != nil {
-		return nil, fmt.Errorf("inspect image %s: %w", imageID, err)
-	}
-	if image.Config != nil {
-		labels = image.Config.Labels
-	}
-	return labels, nil
+	c.ImageLabels = labels
+	e.remember(c.Facts, c.image)
+	return c.Facts, nil
 }
 
 func (e *Engine) known(id string) (workload.Facts, bool) {
@@ -90,13 +88,25 @@ func (e *Engine) known(id string) (workload.Facts, bool) {
 	return facts, known
 }
 
-// remember keeps complete facts. Maps are cloned: facts are handed out without
-// a lock.
-func (e *Engine) remember(facts workload.Facts) {
+// remember keeps complete facts, without what changes at each start. Maps are
+// cloned: facts are handed out without a lock.
+func (e *Engine) remember(facts workload.Facts, image imageRef) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.containers[facts.ID] = facts
-	e.images[facts.ImageID] = maps.Clone(facts.ImageLabels)
+	e.containers[facts.ID] = atRest(facts)
+	if _, known := e.images[image.key()]; !known {
+		e.images[image.key()] = maps.Clone(facts.ImageLabels)
+		e.unkept = true
+	}
+}
+
+// atRest leaves out what is true of one run only.
+func atRest(facts workload.Facts) workload.Facts {
+	facts.Volumes = slices.Clone(facts.Volumes)
+	for i := range facts.Volumes {
+		facts.Volumes[i].Source, facts.Volumes[i].MountID = "", ""
+	}
+	return facts
 }
 
 func (e *Engine) forget(id string) {
@@ -116,16 +126,19 @@ func (e *Engine) rename(id, name string) {
 }
 
 // forgetAllBut drops what is kept of containers and images that are gone.
-func (e *Engine) forgetAllBut(present map[string]bool) {
+// present has the containers there are, with their images' keys.
+func (e *Engine) forgetAllBut(present map[string]string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	maps.DeleteFunc(e.containers, func(id string, _ workload.Facts) bool { _, there := present[id]; return !there })
 	used := map[string]bool{}
-	for id, facts := range e.containers {
-		if !present[id] {
-			delete(e.containers, id)
-			continue
-		}
-		used[facts.ImageID] = true
+	for _, key := range present {
+		used[key] = true
 	}
-	maps.DeleteFunc(e.images, func(id string, _ map[string]string) bool { return !used[id] })
+	for key := range e.images {
+		if !used[key] {
+			delete(e.images, key)
+			e.unkept = true
+		}
+	}
 }

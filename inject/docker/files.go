@@ -1,16 +1,19 @@
 package docker
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
+	"github.com/docker/docker/api/types/mount"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 )
 
 // containerFile is the part that matters of config.v2.json, which moby keeps
@@ -24,61 +27,94 @@ type containerFile struct {
 	Config *struct {
 		Image  string // the reference
 		Labels map[string]string
+		User   string
+	}
+	ImageManifest *ocispec.Descriptor
+	MountPoints   map[string]*struct {
+		Type         mount.Type
+		Name, Driver string
+		ID           string // of the driver's Mount; empty while it is not mounted
 	}
 }
 
 // readContainerFile learns from the engine's own file what the API does not
 // say now: while the engine restores containers at its start, the API hangs.
-func readContainerFile(engineDir, id string) (workload.Facts, error) {
+func readContainerFile(engineDir, id string) (containerFile, error) {
 	if engineDir == "" {
-		return workload.Facts{}, errors.New("the engine's directory for the container is not known either")
-	}
-	file := filepath.Join(engineDir, "config.v2.json")
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return workload.Facts{}, fmt.Errorf("read the engine's own file: %w", err)
+		return containerFile{}, errors.New("the engine's directory for the container is not known either")
 	}
 	var c containerFile
-	if err := json.Unmarshal(content, &c); err != nil {
-		return workload.Facts{}, fmt.Errorf("read the engine's own file %s: %w", file, err)
+	file := filepath.Join(engineDir, "config.v2.json")
+	if err := readEngineFile(file, &c); err != nil {
+		return containerFile{}, err
 	}
 	if c.ID != id || c.Config == nil || c.Image == "" {
-		return workload.Facts{}, fmt.Errorf("the engine's own file %s is not about container %s in a form that is known", file, id)
+		return containerFile{}, fmt.Errorf("the engine's own file %s is not about container %s in a form that is known", file, id)
 	}
-	return workload.Facts{
-		ID: id, Name: strings.TrimPrefix(c.Name, "/"), Image: c.Config.Image, ImageID: c.Image, Labels: c.Config.Labels,
-	}, nil
+	return c, nil
 }
 
-// readImageFile reads the labels of an image from the engine's image store
-// (the classic one: image/<driver>/imagedb/content/sha256/<id> below its data
-// root). An image ID is the digest of that file, so the content proves itself.
-func readImageFile(engineDir, imageID string) (map[string]string, error) {
-	digest, isSHA256 := strings.CutPrefix(imageID, "sha256:")
-	if engineDir == "" || !isSHA256 || len(digest) != 64 || strings.ContainsAny(digest, "/.*?[") {
-		return nil, fmt.Errorf("the engine does not answer and its files for image %q are not known", imageID)
-	}
-	dataRoot := filepath.Dir(filepath.Dir(engineDir)) // <data root>/containers/<ID>
-	files, err := filepath.Glob(filepath.Join(dataRoot, "image", "*", "imagedb", "content", "sha256", digest))
-	if err != nil {
-		return nil, fmt.Errorf("look for the engine's file of image %s: %w", imageID, err)
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("the engine does not answer and keeps no file of image %s below %s", imageID, dataRoot)
-	}
-	file := files[0] // an engine has one storage driver in use; of a second one the content is the same
+func readEngineFile(file string, into any) error {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the engine's file of an image: %w", err)
+		return fmt.Errorf("read the engine's own file: %w", err)
 	}
-	if sum := sha256.Sum256(content); hex.EncodeToString(sum[:]) != digest {
-		return nil, fmt.Errorf("the engine's file %s is not what its name says", file)
+	if err := json.Unmarshal(content, into); err != nil {
+		return fmt.Errorf("read the engine's own file %s: %w", file, err)
 	}
-	var image struct {
-		Config struct{ Labels map[string]string } `json:"config"`
+	return nil
+}
+
+// described leaves the sources of volumes out: what the file says is of the
+// container's last start.
+func (c containerFile) described() described {
+	d := described{
+		Facts: workload.Facts{
+			ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Image: c.Config.Image, ImageID: c.Image, Labels: c.Config.Labels,
+		},
+		image: imageRef{id: c.Image, manifest: c.ImageManifest},
 	}
-	if err := json.Unmarshal(content, &image); err != nil {
-		return nil, fmt.Errorf("read the engine's file %s: %w", file, err)
+	for _, m := range c.MountPoints {
+		if m != nil && m.Type == mount.TypeVolume {
+			d.Volumes = append(d.Volumes, workload.Volume{Name: m.Name, Driver: m.Driver})
+		}
 	}
-	return image.Config.Labels, nil
+	return d
+}
+
+func (c containerFile) mounts(driver, volume string) bool {
+	for _, m := range c.MountPoints {
+		if m != nil && m.Driver == driver && m.Name == volume {
+			return true
+		}
+	}
+	return false
+}
+
+// owner is the user that the container was created for, as in 1000:1000; nil
+// when that is a name, which means what the image says. A group that is not
+// told, or told by name, counts as zero: the image may say otherwise, and a
+// file's mode decides whether it matters.
+func (c containerFile) owner() *inject.Owner {
+	user, group, _ := strings.Cut(c.Config.User, ":")
+	if user == "" {
+		user = "0"
+	}
+	uid, err := strconv.ParseUint(user, 10, 32)
+	if err != nil {
+		return nil
+	}
+	gid, err := strconv.ParseUint(group, 10, 32)
+	if err != nil {
+		gid = 0
+	}
+	return &inject.Owner{UID: uint32(uid), GID: uint32(gid)}
+}
+
+// sharesUsers reports whether a container was created to use the host's user
+// namespace on an engine that gives containers one of their own.
+func sharesUsers(engineDir string) (bool, error) {
+	var host struct{ UsernsMode string }
+	err := readEngineFile(filepath.Join(engineDir, "hostconfig.json"), &host)
+	return host.UsernsMode == "host", err
 }

@@ -29,10 +29,11 @@ func engineRoot(t *testing.T, containerFile string) (root, dir string) {
 func TestReadContainerFile(t *testing.T) {
 	_, dir := engineRoot(t, `{"ID":"`+id+`","Name":"/shop-db-1","Image":"sha256:abc","State":{},
 		"Config":{"Image":"postgres:16","Labels":{"quaymaster.secret.a":"vault:kv/a"}}}`)
-	facts, err := readContainerFile(dir, id)
+	file, err := readContainerFile(dir, id)
 	if err != nil {
 		t.Fatal(err)
 	}
+	facts := file.described().Facts
 	if facts.ID != id || facts.Name != "shop-db-1" || facts.Image != "postgres:16" || facts.ImageID != "sha256:abc" ||
 		facts.Labels["quaymaster.secret.a"] != "vault:kv/a" {
 		t.Errorf("got %+v", facts)

@@ -75,20 +75,26 @@ func (e *Engine) follow(ctx context.Context, connected func(), sink func(inject.
 	return group.Wait()
 }
 
-// refresh learns all containers there are and forgets those that are gone.
+// refresh learns all containers there are, and where the engine keeps its
+// files, and forgets what is gone.
 func (e *Engine) refresh(ctx context.Context) error {
 	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
 	if err != nil {
 		return err
 	}
-	present := map[string]bool{}
+	present := map[string]string{}
 	for _, summary := range list {
-		present[summary.ID] = true
-		if _, err := e.complete(ctx, summaryFacts(summary)); err != nil {
-			e.log.Debug("image labels are not known yet", "container", summary.ID, "error", err)
+		c := describe(summary)
+		present[c.ID] = c.image.key()
+		if _, err := e.complete(ctx, c); err != nil {
+			e.log.Debug("image labels are not known yet", "container", c.ID, "error", err)
 		}
 	}
 	e.forgetAllBut(present)
+	if err := e.inquire(ctx); err != nil {
+		e.log.Warn("where the engine keeps its files is not known", "error", err)
+	}
+	e.keep()
 	return nil
 }
 
@@ -102,12 +108,14 @@ func (e *Engine) handle(ctx context.Context, group *errgroup.Group, message even
 			if err := e.learn(ctx, id); err != nil {
 				e.log.Debug("a new container could not be looked up before its start", "container", id, "error", err)
 			}
+			e.keep()
 			return nil
 		})
 	case events.ActionRename:
 		e.rename(id, message.Actor.Attributes["name"])
 	case events.ActionStart:
 		sink(inject.Event{Kind: inject.Started, Container: id, At: at})
+		e.keep() // what its gate was the first to ask for
 	case events.ActionDie:
 		sink(inject.Event{Kind: inject.Died, Container: id, At: at})
 	case events.ActionDestroy:

@@ -3,116 +3,28 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
-	"path/filepath"
-	"syscall"
+
+	"github.com/quaymaster/quaymaster/inject/socket"
 )
 
 // The decisions that opening the socket can end with.
 var (
-	// ErrInUse says that an agent listens at the socket already.
-	ErrInUse = errors.New("an agent is listening there already: stop it, or give this one a directory of its own (paths.run)")
-	// ErrUnsafe says that others could put a socket of theirs in its place.
-	ErrUnsafe = errors.New("others than the agent may write there: choose a directory that belongs to root, with mode 0711 (paths.run)")
-	// errPeer says that the peer is neither root nor the agent's own user.
-	errPeer = errors.New("not a process of root")
+	ErrInUse  = socket.ErrInUse
+	ErrUnsafe = socket.ErrUnsafe
 )
 
-// Listen opens the socket of a runtime gate: mode 0600, in a directory that is
-// made with mode 0711 when it is missing. What a dead agent left there is
-// removed.
-func Listen(socket string) (*net.UnixListener, error) {
-	listener, err := listen(socket)
+// Listen opens the socket of a runtime gate, as package socket does.
+func Listen(path string) (*net.UnixListener, error) {
+	listener, err := socket.Listen(path)
+	switch {
+	case errors.Is(err, ErrInUse):
+		err = fmt.Errorf("%w: stop it, or give this one a directory of its own (paths.run)", err)
+	case errors.Is(err, ErrUnsafe):
+		err = fmt.Errorf("%w, or another directory be chosen (paths.run)", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("runtime gate: socket %s: %w", socket, err)
+		return nil, fmt.Errorf("runtime gate: socket %s: %w", path, err)
 	}
 	return listener, nil
-}
-
-func listen(socket string) (*net.UnixListener, error) {
-	if err := prepareDir(filepath.Dir(socket)); err != nil {
-		return nil, err
-	}
-	if err := removeStale(socket); err != nil {
-		return nil, err
-	}
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		return nil, err
-	}
-	// Between the two calls the mode is the umask's; checkPeer holds regardless.
-	if err := os.Chmod(socket, 0o600); err != nil {
-		listener.Close()
-		return nil, err
-	}
-	return listener, nil
-}
-
-func prepareDir(dir string) error {
-	switch err := os.Mkdir(dir, 0o711); {
-	case err == nil:
-		return os.Chmod(dir, 0o711) // whatever the umask is
-	case !errors.Is(err, fs.ErrExist):
-		return err
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	owner := info.Sys().(*syscall.Stat_t).Uid
-	if !trusted(owner) || info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("directory %s (mode %04o, owner %d): %w", dir, info.Mode().Perm(), owner, ErrUnsafe)
-	}
-	return nil
-}
-
-// removeStale removes the socket that a dead agent left: one that refuses.
-func removeStale(socket string) error {
-	info, err := os.Lstat(socket)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is no socket is in its place: remove it")
-	}
-	conn, err := net.Dial("unix", socket)
-	if err == nil {
-		conn.Close()
-		return ErrInUse
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return err
-	}
-	return os.Remove(socket)
-}
-
-// trusted: root may speak for any container, and so may the agent's own user,
-// which is root but where a rootless engine is served.
-func trusted(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
-
-// checkPeer asks the kernel who connected.
-func checkPeer(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var peer *syscall.Ucred
-	var failure error
-	if err := raw.Control(func(fd uintptr) {
-		peer, failure = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil {
-		return err
-	}
-	if failure != nil {
-		return fmt.Errorf("SO_PEERCRED: %w", failure)
-	}
-	if !trusted(peer.Uid) {
-		return fmt.Errorf("process %d of user %d: %w", peer.Pid, peer.Uid, errPeer)
-	}
-	return nil
 }

@@ -20,22 +20,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
 
-	goruntime "runtime"
-
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/runtime/wire"
+	"github.com/quaymaster/quaymaster/inject/socket"
 )
 
 // Name is the gate's name in an inject.Arrival.
 const Name = "runtime"
-
-// errPanic is what the starter of a container sees of a bug in the agent.
-var errPanic = errors.New("the agent failed inside while it prepared this container; its log says where")
 
 // Options are the parts of a Gate. One of Socket and Listener is required, and
 // so is what does not say otherwise.
@@ -116,7 +111,7 @@ func (g *Gate) serve(ctx context.Context, conn *net.UnixConn) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 	defer stop()
-	if err := checkPeer(conn); err != nil {
+	if err := socket.CheckPeer(conn); err != nil {
 		g.Log.Warn("runtime gate turned a peer away", "error", err)
 		return
 	}
@@ -171,23 +166,10 @@ func whileConnected(conn *net.UnixConn, cancel func()) (stop func()) {
 // hangUp ends every read on conn, now and later.
 func hangUp(conn *net.UnixConn) { conn.SetReadDeadline(time.Unix(1, 0)) }
 
-// deliver asks the Deliverer and turns a panic into a refusal of this one
-// container. What a panic carries may be a value, so it is not printed unless
-// it is the Go runtime's own, which says which rule was broken; the stack
-// holds no more than addresses.
+// deliver asks the Deliverer; a bug in there refuses this one container.
 func (g *Gate) deliver(ctx context.Context, request wire.Request) (delivery inject.Delivery, err error) {
 	arrival := arrival(request)
-	defer func() {
-		switch p := recover().(type) {
-		case nil:
-			return
-		case goruntime.Error:
-			g.Log.Error("delivery panicked", "container", arrival.Container, "panic", p.Error(), "stack", string(debug.Stack()))
-		default:
-			g.Log.Error("delivery panicked", "container", arrival.Container, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
-		}
-		err = errPanic
-	}()
+	defer inject.Recover(g.Log, &err, "container", arrival.Container)
 	if request.Profile != "" {
 		return inject.Delivery{}, g.deliverToHook(ctx, asHook(arrival, request), request.Root)
 	}

@@ -21,13 +21,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -82,18 +81,13 @@ func New(o Options) (*Provider, error) {
 	return p, checkEndpoint(p.endpoint)
 }
 
-// checkEndpoint: plain HTTP is for this machine only, because whoever sees an
-// access token can use it.
-func checkEndpoint(endpoint string) error {
-	if endpoint == "" {
+// checkEndpoint accepts the URL of a server that tokens may be sent to.
+func checkEndpoint(address string) error {
+	if address == "" {
 		return nil
 	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return errors.New("the address of GCP Secret Manager (endpoint, or " + endpointVariable + "): write it as https://host")
-	}
-	if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("the address of GCP Secret Manager %q: access tokens would cross the network in the clear: use https", endpoint)
+	if _, err := endpoint.Parse(address); err != nil {
+		return fmt.Errorf("the address of GCP Secret Manager (endpoint, or %s): %w", endpointVariable, err)
 	}
 	return nil
 }

@@ -271,10 +271,10 @@ func TestEndpoints(t *testing.T) {
 	}
 	for endpoint, want := range map[string]string{
 		"secretmanager.internal":        "write it as https://host",
-		"https://user:secret@internal":  "write it as https://host",
-		"http://secretmanager.internal": "in the clear: use https",
+		"https://user:secret@internal":  "only scheme, host, port and path",
+		"http://secretmanager.internal": "in clear text: use https",
 		"ftp://secretmanager.internal":  "write it as https://host",
-		"https://secretmanager/?x=1":    "write it as https://host",
+		"https://secretmanager/?x=1":    "only scheme, host, port and path",
 	} {
 		_, err := gcpsm.New(gcpsm.Options{Endpoint: endpoint, Tokens: tokenless{}})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "user:secret") {

@@ -66,6 +66,9 @@ type Options struct {
 	UsernsRemap bool
 	// LiveRestore keeps containers running while dockerd is down.
 	LiveRestore bool
+	// CgroupV2 makes the Engine see cgroup v2 on a machine that is on v1: in a
+	// mount namespace of its own, without the controllers that are v1's.
+	CgroupV2 bool
 	// ExtraConfig is merged into daemon.json and wins over the above.
 	ExtraConfig map[string]any
 }
@@ -78,6 +81,7 @@ type Engine struct {
 	dir        string
 	lock       *os.File // held while this process owns dir
 	network    *netns.Namespace
+	mounts     *os.File // the mount namespace; nil: the machine's
 	containerd *daemon.Daemon
 	dockerd    *daemon.Daemon
 	client     *client.Client
@@ -147,6 +151,9 @@ func (e *Engine) prepare(o Options) error {
 		return err
 	}
 	e.network = network
+	if err := e.unify(o); err != nil {
+		return err
+	}
 	e.client, err = client.NewClientWithOpts(client.WithHost(e.Host()), client.WithAPIVersionNegotiation())
 	if err != nil {
 		return fmt.Errorf("make a client for %s: %w", e.Host(), err)
@@ -244,6 +251,11 @@ func (e *Engine) launch(program string, args ...string) (process *daemon.Daemon,
 	cmd.Dir = e.dir
 	cmd.Env = []string{"PATH=" + e.programs.path, "HOME=/root"}
 	err = e.network.Do(func() error {
+		if e.mounts != nil {
+			if err := enterMounts(e.mounts); err != nil {
+				return err
+			}
+		}
 		process, err = daemon.Start(cmd, e.LogFile())
 		return err
 	})

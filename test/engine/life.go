@@ -119,6 +119,10 @@ func (e *Engine) Stop(ctx context.Context) error {
 		errs = append(errs, e.network.Close())
 		e.network = nil
 	}
+	if e.mounts != nil {
+		errs = append(errs, e.mounts.Close())
+		e.mounts = nil
+	}
 	return errors.Join(errs...)
 }
 

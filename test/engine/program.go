@@ -18,6 +18,9 @@ var probeSource []byte
 //go:embed reader/reader.c
 var readerSource []byte
 
+//go:embed swapper/swapper.c
+var swapperSource []byte
+
 // program is a static C program that tests run in containers.
 type program struct {
 	name   string
@@ -28,8 +31,9 @@ type program struct {
 // The flags of the probe make a program that is complete without a libc or a
 // loader.
 var (
-	probeProgram  = program{"probe", probeSource, []string{"-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"}}
-	readerProgram = program{"reader", readerSource, nil}
+	probeProgram   = program{"probe", probeSource, []string{"-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie"}}
+	readerProgram  = program{"reader", readerSource, nil}
+	swapperProgram = program{"swapper", swapperSource, nil}
 )
 
 // allFlags are those of every program.
@@ -41,6 +45,10 @@ func Probe(ctx context.Context) (string, error) { return probeProgram.path(ctx) 
 // Reader is the path of the reader (reader/reader.c), which looks for torn
 // reads. Compiling it needs the headers of the C library.
 func Reader(ctx context.Context) (string, error) { return readerProgram.path(ctx) }
+
+// Swapper is the path of the swapper (swapper/swapper.c), which exchanges two
+// paths over and over. Compiling it needs the headers of the C library.
+func Swapper(ctx context.Context) (string, error) { return swapperProgram.path(ctx) }
 
 func (p program) path(ctx context.Context) (string, error) {
 	dir, err := cacheDir()

@@ -33,6 +33,8 @@ var layers = map[string]int{
 	"inject":              1,
 	"inject/daemonjson":   1,
 	"inject/runtime/spec": 1,
+	"inject/socket":       0,
+	"inject/plugin":       1,
 	"broker/workload":     1,
 	"broker/lease":        1,
 	"broker/audit":        1,
@@ -49,6 +51,7 @@ var layers = map[string]int{
 	"cmd/*":               5,
 
 	// Nouns of formats, below everything that has an opinion.
+	"auth/endpoint":       0,
 	"inject/jsonedit":     0,
 	"inject/runtime/wire": 0,
 }
@@ -58,7 +61,8 @@ var layers = map[string]int{
 // which must start in a millisecond.
 var standardOnly = []string{
 	"broker/secret", "broker/lease", "broker/workload", "broker/policy", "inject", "inject/jsonedit",
-	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "providers",
+	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "auth/endpoint", "providers",
+	"inject/runtime/wire", "inject/runtime/spec", "inject/socket", "inject/plugin", "inject/volume", "inject/swarm", "cmd/quaymaster-runtime", "auth", "providers",
 }
 
 // confined says where a library may be imported, so that replacing it is a

@@ -9,7 +9,6 @@ package netns
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -54,12 +53,7 @@ func (n *Namespace) Do(f func() error) error {
 // AddAddress gives the loopback interface a further address, such as
 // 169.254.169.254/32.
 func (n *Namespace) AddAddress(address string) error {
-	return n.Do(func() error {
-		if out, err := exec.Command("ip", "address", "add", address, "dev", "lo").CombinedOutput(); err != nil {
-			return fmt.Errorf("give a network namespace the address %s: %w: %s", address, err, out)
-		}
-		return nil
-	})
+	return n.ip("address", "add", address, "dev", "lo")
 }
 
 // Close gives the namespace up.

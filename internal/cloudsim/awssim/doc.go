@@ -8,6 +8,8 @@
 //	TaskMetadata  what the agent of ECS tells a task's containers: the role's
 //	              credentials, and the task
 //	STS           GetCallerIdentity
+//	KMS           Encrypt and Decrypt by symmetric keys, with their encryption
+//	              context, for whom a key's policy or IAM's lets
 //	EC2           DescribeInstances, by which Vault sees whether an instance runs
 //	IAM           GetRole, GetUser and GetInstanceProfile, which Vault asks when
 //	              a role of its own is bound to a unique ID, a path or a profile

@@ -8,7 +8,7 @@
 // service of one machine; it hands out tokens (v1.0 access tokens, RS256) for
 // the identities that the machine has. A Vault is one Key Vault of a tenant,
 // which the Cloud serves under the vault's own host; it takes tokens that Entra
-// signed for it.
+// signed for it, hands out secrets, and wraps and unwraps with RSA keys.
 //
 // Left out: everything that changes something over the wire, access of
 // applications by role (an application may read all of its tenant), and the

@@ -19,7 +19,9 @@ type Vault struct {
 	name    string
 	suffix  string
 	secrets map[string][]storedSecret  // by name in lower case; the last is the current version
+	keys    map[string][]*storedKey    // by name in lower case; the last is the current version
 	grants  map[string]map[string]bool // who may read which secrets, by principal ID; "" is every secret
+	users   map[string]bool            // who may wrap and unwrap with all keys, by principal ID
 	access  AccessModel
 	network Network
 }
@@ -61,7 +63,7 @@ const (
 // AddVault creates a vault below suffix; empty: where its cloud has them.
 func (t *Tenant) AddVault(name, suffix string) *Vault {
 	v := &Vault{tenant: t, name: name, suffix: cmp.Or(suffix, t.cloud.place.vaults),
-		secrets: map[string][]storedSecret{}, grants: map[string]map[string]bool{}}
+		secrets: map[string][]storedSecret{}, keys: map[string][]*storedKey{}, users: map[string]bool{}, grants: map[string]map[string]bool{}}
 	t.cloud.mu.Lock()
 	defer t.cloud.mu.Unlock()
 	t.cloud.vaults[v.Host()] = v

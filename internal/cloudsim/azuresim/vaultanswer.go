@@ -21,10 +21,10 @@ var (
 	secretVersion = regexp.MustCompile(`^[0-9a-f]{32}$`)
 )
 
-// serve answers GET /secrets/NAME[/VERSION]. Who asks without a token is told
-// where to get one and for which audience.
+// serve answers GET /secrets/NAME[/VERSION], and what useKey answers. Who asks
+// without a token is told where to get one and for which audience.
 func (v *Vault) serve(w http.ResponseWriter, r *http.Request) {
-	found, refusal := v.read(r)
+	content, refusal := v.act(r)
 	if refusal != nil {
 		if refusal.status == http.StatusUnauthorized {
 			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="https://%s"`, v.tenant.cloud.place.entra, v.tenant.id, v.suffix))
@@ -32,7 +32,18 @@ func (v *Vault) serve(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
-	answer(w, http.StatusOK, v.bundle(found))
+	answer(w, http.StatusOK, content)
+}
+
+func (v *Vault) act(r *http.Request) (any, *vaultRefusal) {
+	if strings.HasPrefix(r.URL.Path, "/keys/") {
+		return v.useKey(r)
+	}
+	found, refusal := v.read(r)
+	if refusal != nil {
+		return nil, refusal
+	}
+	return v.bundle(found), nil
 }
 
 func (v *Vault) read(r *http.Request) (storedSecret, *vaultRefusal) {
@@ -44,7 +55,7 @@ func (v *Vault) read(r *http.Request) (storedSecret, *vaultRefusal) {
 	name, version, _ := strings.Cut(rest, "/")
 	switch {
 	case !isSecret || r.Method != http.MethodGet:
-		return storedSecret{}, &vaultRefusal{http.StatusNotFound, "NotFound", "This stand-in reads secrets only.", ""}
+		return storedSecret{}, &vaultRefusal{http.StatusNotFound, "NotFound", "This stand-in reads secrets, and wraps with keys.", ""}
 	case r.URL.Query().Get("api-version") == "":
 		return storedSecret{}, &vaultRefusal{http.StatusBadRequest, "BadParameter", "api-version must be specified", ""}
 	case !secretName.MatchString(name):
@@ -82,7 +93,7 @@ func (v *Vault) find(caller claims, name, version string) (storedSecret, *vaultR
 	defer v.tenant.cloud.mu.Unlock()
 	key := strings.ToLower(name)
 	if granted := v.grants[caller.PrincipalID]; v.network != Open || (!granted[""] && !granted[key]) {
-		return storedSecret{}, v.forbidden(caller, name)
+		return storedSecret{}, v.forbidden(caller, attempt{"secrets get", "secrets/getSecret", "secrets/" + name})
 	}
 	versions := v.secrets[key]
 	for i := len(versions) - 1; i >= 0; i-- {
@@ -97,8 +108,11 @@ func (v *Vault) find(caller claims, name, version string) (storedSecret, *vaultR
 		"If you recently deleted this secret you may be able to recover it using the correct recovery command.", strings.TrimSuffix(name+"/"+version, "/")), ""}
 }
 
+// attempt is what a caller may not do, as the refusals name it.
+type attempt struct{ permission, action, resource string }
+
 // forbidden is the refusal of a caller whom the vault knows.
-func (v *Vault) forbidden(caller claims, name string) *vaultRefusal {
+func (v *Vault) forbidden(caller claims, to attempt) *vaultRefusal {
 	who := fmt.Sprintf("appid=%s;oid=%s;iss=%s", caller.ClientID, caller.PrincipalID, caller.Issuer)
 	where := fmt.Sprintf("Vault: %s;location=westeurope", v.name)
 	refusal := &vaultRefusal{status: http.StatusForbidden, code: "Forbidden"}
@@ -111,12 +125,12 @@ func (v *Vault) forbidden(caller claims, name string) *vaultRefusal {
 		refusal.message = fmt.Sprintf("Public network access is disabled and request is not from a trusted service nor via an approved private link.\r\nCaller: %s\r\n%s", who, where)
 	case v.access == ByPolicy:
 		refusal.inner = "ForbiddenByPolicy"
-		refusal.message = fmt.Sprintf("The user, group or application '%s' does not have secrets get permission on key vault '%s;location=westeurope'.", who, v.name)
+		refusal.message = fmt.Sprintf("The user, group or application '%s' does not have %s permission on key vault '%s;location=westeurope'.", who, to.permission, v.name)
 	default:
 		refusal.inner = "ForbiddenByRbac"
 		refusal.message = fmt.Sprintf("Caller is not authorized to perform action on resource.\r\nIf role assignments, deny assignments or role definitions were changed recently, "+
-			"please observe propagation time.\r\nCaller: %s\r\nAction: 'Microsoft.KeyVault/vaults/secrets/getSecret/action'\r\nResource: '%s'\r\n"+
-			"Assignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null \r\n%s\r\n", who, v.name+"/secrets/"+name, where)
+			"please observe propagation time.\r\nCaller: %s\r\nAction: 'Microsoft.KeyVault/vaults/%s/action'\r\nResource: '%s'\r\n"+
+			"Assignment: (not found)\r\nDenyAssignmentId: null\r\nDecisionReason: null \r\n%s\r\n", who, to.action, v.name+"/"+to.resource, where)
 	}
 	return refusal
 }

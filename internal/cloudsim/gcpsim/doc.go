@@ -11,6 +11,8 @@
 //	SecretManager
 //	           secrets, global and regional, with versions, states, aliases and
 //	           checksums, for those to whom a role on them was granted
+//	KMS        symmetric keys that encrypt and decrypt, with additional
+//	           authenticated data and checksums, for those who were granted it
 //
 // Identity tokens are real ones: RS256, with the claims that "Verify the
 // identity of VMs" in Compute Engine's documentation lists, signed by a key
@@ -18,7 +20,7 @@
 // only access tokens that the Cloud issued, that have not ended, and that have
 // the scope.
 //
-// Left out: permissions of all but Secret Manager (whoever has an access token
+// Left out: permissions of all but Secret Manager and KMS (whoever has an access token
 // may read everything; signing takes AllowSigning, acting as another account
 // AllowImpersonation), whatever changes a secret by a request, the token endpoint and service account keys that
 // people download (a Vault gets its access tokens from the metadata server of

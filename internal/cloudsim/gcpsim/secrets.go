@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Role is what may be granted on a secret or a project.
+// Role is what may be granted on a secret, a key or a project.
 type Role string
 
 // The roles: what is in a version, and what is said about it. Neither includes
@@ -18,6 +18,8 @@ type Role string
 const (
 	SecretAccessor Role = "roles/secretmanager.secretAccessor"
 	SecretViewer   Role = "roles/secretmanager.viewer"
+	// KeyUser encrypts and decrypts with a key of KMS.
+	KeyUser Role = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
 )
 
 // VersionState is what may be done with a version.
@@ -112,8 +114,8 @@ func (c *Cloud) changeVersion(name string, number int, change func(*version) err
 	return nil
 }
 
-// Grant gives an account a role on a secret or, as projects/P, on all secrets of
-// a project.
+// Grant gives an account a role on a secret or a key or, as projects/P, on all
+// of a project.
 func (c *Cloud) Grant(email, resource string, role Role) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,7 +140,8 @@ func (c *Cloud) SetSecretManager(project string, enabled bool) {
 // may reports whether an account has a permission on one of some resources,
 // under the lock.
 func (c *Cloud) may(email, permission string, resources ...string) bool {
-	role := map[string]Role{"secretmanager.versions.access": SecretAccessor, "secretmanager.versions.get": SecretViewer}[permission]
+	role := map[string]Role{"secretmanager.versions.access": SecretAccessor, "secretmanager.versions.get": SecretViewer,
+		"cloudkms.cryptoKeyVersions.useToEncrypt": KeyUser, "cloudkms.cryptoKeyVersions.useToDecrypt": KeyUser}[permission]
 	return slices.ContainsFunc(resources, func(resource string) bool { return c.grants[grant{email, resource, role}] })
 }
 

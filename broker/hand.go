@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/providers"
+)
+
+// What is held is handed on: to the agent that comes next, in memory, and where
+// the configuration says so to the next boot, encrypted. Both get only what is
+// shared and has no lease: what was made for one container, or hangs on this
+// agent's login, is had anew.
+
+// Cache keeps secrets for a boot at which no provider answers.
+type Cache interface {
+	// Keep replaces everything that is kept. The values are wiped by the caller.
+	Keep(ctx context.Context, held []secret.Held) error
+}
+
+const (
+	// cachePause is how long a change waits for others before the cache is
+	// written, and cacheRetry how long after a failure it is tried again.
+	cachePause = 5 * time.Second
+	cacheRetry = time.Minute
+	// booting keeps a secret in the cache until the containers that it was kept
+	// for had the time to start.
+	booting = "boot"
+)
+
+// Held returns what is held and may be handed on. The values are the caller's
+// to wipe.
+func (b *Broker) Held() []secret.Held { return b.store.handOn(func(*entry) bool { return true }) }
+
+func (s *store) handOn(which func(*entry) bool) (held []secret.Held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		if e.shared() && e.edition > 0 && e.refused == nil && which(e) {
+			held = append(held, secret.Held{Secret: e.current.Clone(), Read: e.read})
+		}
+	}
+	return held
+}
+
+// shared reports whether the secret is nobody's own and hangs on nothing.
+func (e *entry) shared() bool { return e.container == "" && !e.issued && e.current.Lease.ID == "" }
+
+// seed takes up what was handed on. It is as old as it is, so a start that
+// needs it asks its provider first.
+func (s *store) seed(held []secret.Held, known map[string]providers.Provider, keeper string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range held {
+		ref := h.Secret.Ref.Whole()
+		provider := known[ref.Provider]
+		e := &entry{origin: origin{ref: ref, provider: provider}, current: h.Secret, read: h.Read, edition: 1, idle: s.now(),
+			holders: map[string]time.Duration{}, keepers: map[string]bool{}}
+		if provider == nil || s.entries[e.key()] != nil || s.size+size(h.Secret) > maxHeld {
+			h.Secret.Wipe()
+			continue
+		}
+		if keeper != "" {
+			e.keepers[keeper] = true
+		}
+		s.entries[e.key()] = e
+		s.size += size(h.Secret)
+	}
+}
+
+// keepCache writes the cache when what belongs into it has changed.
+func (b *Broker) keepCache(ctx context.Context) error {
+	booted := time.After(startPatience)
+	failing := false
+	for pause := cachePause; ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-booted:
+			b.store.forsake(booting)
+		case <-time.After(pause):
+		}
+		pause = cachePause
+		if !b.store.takeUncached() {
+			continue
+		}
+		if err := b.writeCache(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			pause = cacheRetry
+			b.store.uncache()
+			if !failing {
+				b.Log.Warn("the boot cache could not be written; a boot at which no store answers would find what it held before", "error", err)
+			}
+			failing = true
+			continue
+		}
+		failing = false
+	}
+}
+
+func (b *Broker) writeCache(ctx context.Context) error {
+	held := b.store.handOn(func(e *entry) bool { return len(e.keepers) > 0 })
+	defer func() {
+		for _, h := range held {
+			h.Secret.Wipe()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+	defer cancel()
+	return b.BootCache.Keep(ctx, held)
+}
+
+// forsake ends the reason why secrets are in the cache that keeper is.
+func (s *store) forsake(keeper string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		delete(e.keepers, keeper)
+	}
+	s.uncached = true
+}
+
+func (s *store) uncache() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.uncached = true
+}
+
+func (s *store) takeUncached() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	uncached := s.uncached
+	s.uncached = false
+	return uncached
+}

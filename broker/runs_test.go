@@ -1,0 +1,190 @@
+package broker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/quaymaster/quaymaster/broker"
+	"github.com/quaymaster/quaymaster/broker/audit"
+	"github.com/quaymaster/quaymaster/broker/policy"
+	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
+)
+
+// withProfile gives the host a profile.
+func withProfile(o *broker.Options) {
+	o.Profiles = workload.Profiles{"shop-db": {"quaymaster.secret.a": "vault:shop/db"},
+		"own": {"quaymaster.secret.a": "vault:shop/{{name}}"}, "env": {"quaymaster.env.A": "vault:shop/db"}}
+}
+
+// volume is a container at the volume gate, whose tree the engine names.
+func volume(tree, profile, container string, others ...string) inject.Arrival {
+	a := arrival(container)
+	a.Gate, a.Tree, a.Profile, a.Others, a.FilesOnly, a.MemoryOnly = inject.GateVolume, tree, profile, others, true, false
+	return a
+}
+
+// mounts says that a container runs with trees mounted.
+func (e *engine) mounts(id string, trees ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	facts := e.containers[id]
+	facts.Volumes = nil
+	for _, tree := range trees {
+		facts.Volumes = append(facts.Volumes, workload.Volume{Name: "secrets", Driver: "quaymaster", Source: "/run/quaymaster/memory/trees/" + tree})
+	}
+	e.containers[id] = facts
+}
+
+// A container without any label of ours gets through a volume what the host's
+// profile says, is kept fresh, and loses it with its end.
+func TestVolumeWithAProfile(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db")
+		delivery, err := h.deliver(t.Context(), volume("m1", "shop-db", "db"))
+		if err != nil || !strings.HasSuffix(delivery.Source, "/m1") {
+			t.Fatal(delivery, err)
+		}
+		h.engine.mounts("db", "m1")
+		h.reports(inject.Started, "db")
+		h.store.put("shop/db", "password", "two")
+		h.sleep(refresh)
+		h.sees("m1", "a", "two")
+		if r := h.audited(audit.Decision, "db"); len(r) != 1 || r[0].Gate != "volume" {
+			t.Errorf("%+v", r)
+		}
+		h.reports(inject.Died, "db")
+		h.hasNoTree("m1")
+	}, withProfile)
+}
+
+// Docker unmounts the volume of a start that failed further on.
+func TestVolumeIsUnmounted(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		for _, a := range []inject.Arrival{volume("m1", "", "db"), volume("m2", "shop-db", "db")} { // two volumes of one container
+			if _, err := h.deliver(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.End(t.Context(), "m1")
+		h.hasNoTree("m1")
+		h.sees("m2", "a", "one")
+		h.End(t.Context(), "m1")
+		h.End(t.Context(), "nobody")
+		h.wasLogged("level=ERROR", 0)
+	}, withProfile)
+}
+
+// Of two containers on one volume nobody can say which starts. Both may have
+// what the volume brings, so it does not matter; which it was shows later.
+func TestVolumeOfTwoContainers(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("api")
+		h.engine.create("web")
+		if _, err := h.deliver(t.Context(), volume("m1", "shop-db", "api", "web")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.deliver(t.Context(), volume("m2", "shop-db", "api", "web")); err != nil {
+			t.Fatal(err)
+		}
+		h.engine.mounts("web", "m1")
+		h.reports(inject.Started, "web")
+		h.engine.mounts("api", "m2")
+		h.reports(inject.Started, "api")
+		h.store.put("shop/db", "password", "two")
+		h.sleep(refresh)
+		h.reports(inject.Died, "web")
+		h.hasNoTree("m1")
+		h.sees("m2", "a", "two")
+		for _, s := range h.Containers() {
+			if s.ID != "api" || s.Gate != "volume" {
+				t.Errorf("%+v", s)
+			}
+		}
+	}, withProfile)
+}
+
+// What one of them may not have, or would get otherwise, none gets.
+func TestVolumeOfTwoContainersThatDiffer(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.store.put("shop/shop-api", "password", "two")
+		h.engine.create("api")
+		h.engine.create("stranger")
+		facts := h.engine.containers["stranger"]
+		facts.Labels = nil
+		h.engine.containers["stranger"] = facts
+		h.engine.create("web")
+		h.turnsAway(volume("m1", "shop-db", "api", "stranger"), "container shop-stranger mounts the same volume", "denied by policy", "a volume of its own")
+		h.turnsAway(volume("m1", "own", "api", "web"), "it would get something else", "a volume of its own")
+		h.turnsAway(volume("m1", "env", "api"), "the variable A cannot come through the volume gate")
+		h.turnsAway(volume("m1", "nonesuch", "api"), "nonesuch", "shop-db")
+		h.hasNoTree("m1")
+	}, withProfile)
+}
+
+// What is made for one container is not made for one of two.
+func TestVolumeOfTwoContainersWithALogin(t *testing.T) {
+	l := newLender(time.Hour, 10*time.Hour)
+	onHost(t, func(t *testing.T, h *host) {
+		for _, id := range []string{"api", "web"} {
+			h.engine.create(id, login()...)
+		}
+		h.turnsAway(volume("m1", "", "api", "web"), "is made for one container alone", "container shop-web mounts the same volume")
+	}, func(o *broker.Options) { o.Providers["db"], o.Policy = l, shopMayRead(t, "db:**") })
+}
+
+// The next agent knows whose a volume's tree is, and what it was to hold.
+func TestVolumeOutlivesTheAgent(t *testing.T) {
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		for id, tree := range map[string]string{"db": "m1", "gone": "m2"} {
+			h.engine.create(id)
+			if _, err := h.deliver(t.Context(), volume(tree, "shop-db", id)); err != nil {
+				t.Fatal(err)
+			}
+			h.engine.mounts(id, tree)
+			h.reports(inject.Started, id)
+		}
+		h.stop()
+		h.engine.setRunning("gone", false)
+		h.store.put("shop/db", "password", "two")
+		h.boot()
+		h.sleep(time.Second)
+		h.sees("m1", "a", "two")
+		if all := h.Containers(); len(all) != 1 || all[0].Gate != "volume" {
+			t.Errorf("%+v", all)
+		}
+		h.sleep(2 * time.Minute)
+		h.hasNoTree("m2")
+		h.reports(inject.Died, "db")
+		h.hasNoTree("m1")
+	}, withProfile, memos)
+}
+
+// A profile may be what a container's own label names.
+func TestLabelNamesAProfile(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.profile", "shop-db")
+		h.starts("db")
+		h.sees("db", "a", "one")
+		h.engine.create("api", "quaymaster.profile", "nonesuch")
+		h.refused("api", "nonesuch", "shop-db")
+	}, withProfile)
+}
+
+// A swarm's node is a fact that a grant may name.
+func onNode(t *testing.T, node string) func(o *broker.Options) {
+	return func(o *broker.Options) {
+		grants := shopGrants(t, "vault:shop/**")
+		grants[0].Workloads = map[string]string{"swarm.service": "shop_db", "swarm.node": node}
+		o.Policy = policy.New(grants)
+	}
+}
