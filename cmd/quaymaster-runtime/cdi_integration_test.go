@@ -53,19 +53,14 @@ func mountAt(pid int, root, source, target string) error {
 	return <-done
 }
 
-// tree is a directory in memory with one file.
-func tree(t *testing.T, value string) string {
+// tree is a directory on the agent's memory filesystem with one file.
+func (d *docker) tree(t *testing.T, value string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "quaymaster")
+	dir, err := os.MkdirTemp(d.run+"/memory", "tree")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	dir += "/tree"
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(dir+"/password", []byte(value), 0o444); err != nil {
@@ -99,7 +94,7 @@ func TestCDIGate(t *testing.T) {
 			d := newDocker(t, real.Options{Kind: real.Newest, UsernsRemap: remapped})
 			d.describe(t, 20*time.Second)
 			value := rand.Text()
-			d.delivery.Store(&inject.Delivery{Source: tree(t, value), Target: "/run/secrets"})
+			d.delivery.Store(&inject.Delivery{Source: d.tree(t, value), Target: "/run/secrets"})
 			for name, more := range map[string]func(*container.Config, *container.HostConfig){
 				"plain":     func(*container.Config, *container.HostConfig) {},
 				"read-only": func(_ *container.Config, h *container.HostConfig) { h.ReadonlyRootfs = true },
@@ -131,7 +126,7 @@ func TestCDIGate(t *testing.T) {
 // whoever started it reads why; a second start, when all is well, succeeds.
 func TestCDIGateFailsClosed(t *testing.T) {
 	d := newDocker(t, real.Options{Kind: real.Newest})
-	good := &inject.Delivery{Source: tree(t, "x"), Target: "/run/secrets"}
+	good := &inject.Delivery{Source: d.tree(t, "x"), Target: "/run/secrets"}
 	d.delivery.Store(good)
 	fails := func(want string, host *container.HostConfig) string {
 		t.Helper()
@@ -147,7 +142,7 @@ func TestCDIGateFailsClosed(t *testing.T) {
 	volume := withDevices("shop")
 	volume.Binds = []string{"data:/run/secrets"}
 	fails("the path of one of its profiles is taken", volume)
-	d.delivery.Store(&inject.Delivery{Source: "/dev/shm/none", Target: "/run/secrets"})
+	d.delivery.Store(&inject.Delivery{Source: d.run + "/memory/none", Target: "/run/secrets"})
 	fails(`mount the profile "shop" at /run/secrets: open_tree: no such file or directory`, withDevices("shop"))
 	d.delivery.Store(good)
 	d.stop()

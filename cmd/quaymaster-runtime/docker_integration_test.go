@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/runtime"
 	real "github.com/quaymaster/quaymaster/test/engine"
 )
@@ -49,7 +50,23 @@ func newDocker(t *testing.T, options real.Options) *docker {
 	t.Helper()
 	dir := t.TempDir()
 	d := &docker{run: dir + "/run", devices: dir + "/cdi", started: time.Now()}
-	script := dir + "/recorder"
+	for ; dir != os.TempDir(); dir = filepath.Dir(dir) { // a remapped root must pass
+		if err := os.Chmod(dir, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(d.run, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	if err := memfs.Mount(d.run+"/memory", memfs.Options{AllowSwap: true}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := memfs.Unmount(d.run + "/memory"); err != nil {
+			t.Error(err)
+		}
+	})
+	script := d.records() + "/recorder"
 	if err := os.Mkdir(d.records(), 0o700); err != nil {
 		t.Fatal(err)
 	}

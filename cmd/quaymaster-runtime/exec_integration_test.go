@@ -214,7 +214,7 @@ func TestEnginesConfigsStayValid(t *testing.T) {
 					Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}, Binds: []string{"data:/data:ro"}, GroupAdd: []string{"7"},
 					Resources: container.Resources{Memory: 64 * megabyte, PidsLimit: new(int64(50)), CPUShares: 512}}},
 			} {
-				value, files := rand.Text(), tree(t, "x")
+				value, files := rand.Text(), d.tree(t, "x")
 				c.host.Runtime = "recorded"
 				d.delivery.Store(&inject.Delivery{Source: files, Target: "/run/secrets",
 					Variables: []inject.Variable{{Name: "TOKEN", Value: secret.NewValue([]byte(value))}}})

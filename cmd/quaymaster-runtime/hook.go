@@ -39,7 +39,7 @@ func passHook(s settings, args []string) error {
 		return err
 	}
 	defer b.close()
-	request, err := spec.HookFacts(b.config, state.id, state.bundle)
+	request, err := spec.HookFacts(b.config, state.id, state.bundle, spec.Placeholder(s.run))
 	if err != nil {
 		return because("container "+state.id, err)
 	}

@@ -36,7 +36,7 @@ func (e engine) hook(t *testing.T, stdin string, args ...string) (code int, stde
 func (e engine) device(t *testing.T) {
 	t.Helper()
 	writeFile(t, e.bundle+"/config.json", `{"root":{"path":"/rootfs"},"process":{"user":{"uid":7,"gid":8}},"mounts":[`+
-		`{"destination":"/etc/hosts","source":"`+e.dir+"/containers/"+e.id+`/hosts"},{"destination":"/run/secrets","source":"`+spec.Placeholder+
+		`{"destination":"/etc/hosts","source":"`+e.dir+"/containers/"+e.id+`/hosts"},{"destination":"/run/secrets","source":"`+spec.Placeholder(e.run)+
 		`"}],"hooks":{"createRuntime":[{"path":"/q","args":["q","cdi-hook","--profile","shop"]}]}}`)
 }
 

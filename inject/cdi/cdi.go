@@ -5,11 +5,11 @@
 // CDI, the Container Device Interface, lets a file on the host say what a
 // device adds to a container's OCI configuration (its SPEC.md; Docker looks at
 // /etc/cdi and /var/run/cdi, and reads changes before each start). A device of
-// ours adds two things. One is an empty mount at the profile's path: the OCI
-// runtime makes the place for it, whatever the image has there. The other is a
-// createRuntime hook, which asks the agent as the runtime gate does; the agent
-// mounts the profile's tree over the empty one, and only then the container
-// starts. The hook fails when it is not answered, and without the file there
+// ours adds two things. One is an empty directory, bound at the profile's path:
+// the OCI runtime makes the place for it, whatever the image has there. The
+// other is a createRuntime hook, which asks the agent as the runtime gate does;
+// the agent mounts the profile's tree over the empty directory, and only then
+// the container starts. The hook fails when it is not answered, and without the file there
 // is no such device, so a container never starts without its secrets.
 //
 // The file holds names and paths, no secret.
@@ -87,7 +87,8 @@ type (
 )
 
 // Write makes the file say what the options say, in one step; without a
-// profile it takes the file away. It may be called again at any time.
+// profile it takes the file away. It may be called again at any time, once the
+// agent's memory filesystem is mounted.
 func Write(o Options) error {
 	name := filepath.Join(o.Dir, FileName)
 	if len(o.Profiles) == 0 {
@@ -99,6 +100,9 @@ func Write(o Options) error {
 	content, err := o.content()
 	if err != nil {
 		return fmt.Errorf("CDI: %w", err)
+	}
+	if err := os.Mkdir(spec.Placeholder(o.Run), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("CDI: make the empty directory that the devices begin with, on the agent's memory filesystem: %w", err)
 	}
 	if err := replace(name, content); err != nil {
 		return fmt.Errorf("CDI: write the devices: %w", err)
@@ -132,7 +136,7 @@ func (o Options) content() ([]byte, error) {
 		case !usable(p):
 			return nil, fmt.Errorf("profile %q: path %q: %w", name, p, ErrPath)
 		default:
-			f.Devices = append(f.Devices, device{name, edits{[]mount{placeholder(p)}, []hook{o.hook(name)}}})
+			f.Devices = append(f.Devices, device{name, edits{[]mount{o.placeholder(p)}, []hook{o.hook(name)}}})
 		}
 	}
 	content, err := json.MarshalIndent(f, "", "  ")
@@ -141,12 +145,11 @@ func (o Options) content() ([]byte, error) {
 
 func usable(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && p != "/" }
 
-// placeholder is a filesystem of its own rather than a bind of an empty
-// directory: an engine with userns-remap asks for an ID-mapped mount where it
-// is told to bind (withIDMapForBindMount of CDI's oci.go), which old kernels
-// have not for every filesystem. It is covered at once, or there is no start.
-func placeholder(at string) mount {
-	return mount{spec.Placeholder, at, "tmpfs", []string{"nosuid", "nodev", "noexec", "mode=0555", "size=4k", "ro"}}
+// placeholder keeps the place for a tree. An engine with userns-remap makes an
+// ID-mapped mount of it (withIDMapForBindMount of CDI's oci.go), which Linux has
+// for a tmpfs since 6.3; an older one refuses the start.
+func (o Options) placeholder(at string) mount {
+	return mount{spec.Placeholder(o.Run), at, "bind", []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"}}
 }
 
 func (o Options) hook(profile string) hook {

@@ -25,16 +25,16 @@ const whole = `{
       "containerEdits": {
         "mounts": [
           {
-            "hostPath": "quaymaster-placeholder",
+            "hostPath": "RUN/memory/placeholder",
             "containerPath": "/run/secrets",
-            "type": "tmpfs",
+            "type": "bind",
             "options": [
+              "bind",
+              "ro",
               "nosuid",
               "nodev",
               "noexec",
-              "mode=0555",
-              "size=4k",
-              "ro"
+              "rprivate"
             ]
           }
         ],
@@ -45,7 +45,7 @@ const whole = `{
             "args": [
               "quaymaster-runtime",
               "--quaymaster-run",
-              "/run/q",
+              "RUN",
               "--quaymaster-gate-timeout",
               "30s",
               "cdi-hook",
@@ -61,7 +61,12 @@ const whole = `{
 `
 
 func options(t *testing.T) cdi.Options {
-	return cdi.Options{Dir: filepath.Join(t.TempDir(), "cdi"), Hook: "/usr/bin/quaymaster-runtime", Run: "/run/q", Timeout: 30 * time.Second,
+	t.Helper()
+	run := t.TempDir()
+	if err := os.Mkdir(filepath.Join(run, "memory"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return cdi.Options{Dir: filepath.Join(t.TempDir(), "cdi"), Hook: "/usr/bin/quaymaster-runtime", Run: run, Timeout: 30 * time.Second,
 		Profiles: map[string]string{"shop-db": "/run/secrets"}}
 }
 
@@ -71,7 +76,10 @@ func TestWrite(t *testing.T) {
 	if err := cdi.Write(o); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(name); err != nil || string(text) != whole {
+	if info, err := os.Stat(filepath.Join(o.Run, "memory/placeholder")); err != nil || info.Mode() != 0o755|os.ModeDir {
+		t.Errorf("the placeholder: %v, %v", info.Mode(), err)
+	}
+	if text, err := os.ReadFile(name); err != nil || string(text) != strings.ReplaceAll(whole, "RUN", o.Run) {
 		t.Errorf("the file has %s, %v", text, err)
 	}
 	o.Profiles["a"] = "/etc/a"
@@ -114,18 +122,19 @@ func TestWriteRefuses(t *testing.T) {
 		`profile "a": path "/x/.."`: func(o *cdi.Options) { o.Profiles["a"] = "/x/.." },
 		`hook "quaymaster-runtime"`: func(o *cdi.Options) { o.Hook = "quaymaster-runtime" },
 		`run directory "run"`:       func(o *cdi.Options) { o.Run = "run" },
+		"memory filesystem":         func(o *cdi.Options) { o.Run = "/proc/none" },
 		"write the devices":         func(o *cdi.Options) { o.Dir = "/dev/null/cdi" },
 	} {
 		o := options(t)
 		if err := cdi.Write(o); err != nil {
 			t.Fatal(err)
 		}
-		old := filepath.Join(o.Dir, cdi.FileName)
+		old, content := filepath.Join(o.Dir, cdi.FileName), strings.ReplaceAll(whole, "RUN", o.Run)
 		spoil(&o)
 		if err := cdi.Write(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
-		if text, err := os.ReadFile(old); err != nil || string(text) != whole {
+		if text, err := os.ReadFile(old); err != nil || string(text) != content {
 			t.Errorf("%s: the old file has %s, %v", want, text, err)
 		}
 	}

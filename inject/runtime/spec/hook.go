@@ -9,14 +9,17 @@ import (
 	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 )
 
-// What a CDI device of this host puts into a configuration: an empty mount
-// with this source, at the path of the profile, and a createRuntime hook with
-// these arguments behind the program's own flags.
+// What a CDI device of this host puts into a configuration: a bind of the
+// Placeholder at the path of the profile, and a createRuntime hook with these
+// arguments behind the program's own flags.
 const (
-	Placeholder = "quaymaster-placeholder"
 	HookCommand = "cdi-hook"
 	ProfileFlag = "--profile"
 )
+
+// Placeholder is an empty directory on the memory filesystem of the agent whose
+// run directory that is.
+func Placeholder(run string) string { return run + "/memory/placeholder" }
 
 // ErrTaken says that something else of the container's is mounted at the path
 // of one of its profiles.
@@ -36,9 +39,9 @@ var ErrTaken = errors.New("the path of one of its profiles is taken, by another 
 // With a user namespace it is the same, and the mount namespace belongs to the
 // user namespace. What is mounted below root.path now, the container keeps.
 //
-// The placeholders are no mounts of the container's own, so the request leaves
-// them out.
-func HookFacts(config []byte, id, bundle string) (wire.Request, error) {
+// Binds of placeholder are no mounts of the container's own, so the request
+// leaves them out.
+func HookFacts(config []byte, id, bundle, placeholder string) (wire.Request, error) {
 	r, err := Facts(config, id)
 	if err != nil {
 		return r, err
@@ -58,17 +61,17 @@ func HookFacts(config []byte, id, bundle string) (wire.Request, error) {
 	if err != nil {
 		return r, err
 	}
-	placeholders := 0
+	kept := 0 // places
 	r.Mounts = slices.DeleteFunc(r.Mounts, func(destination string) bool {
-		if sources[destination] != Placeholder {
+		if sources[destination] != placeholder {
 			return false
 		}
-		placeholders++
+		kept++
 		return true
 	})
 	// Of two mounts at one path CDI keeps the later one (its container-edits.go),
 	// and Docker the user's (its oci_linux.go, WithMounts).
-	if len(hookProfiles(root)) > placeholders {
+	if len(hookProfiles(root)) > kept {
 		return r, ErrTaken
 	}
 	return r, nil
