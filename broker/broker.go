@@ -83,11 +83,11 @@ type Options struct {
 	Refresh     time.Duration // how often a held secret is read again
 	MaxStale    time.Duration // how old a held secret may serve a start while its provider is unavailable
 	RequireGate bool          // stop a labelled container that passed no gate
-	// HandedOn is what the agent before this one held, and Cached what an
-	// earlier boot did; their values are the Broker's. BootCache keeps secrets for
-	// the next boot; nil: none are.
-	HandedOn, Cached []secret.Held
-	BootCache        Cache
+	// HandedOn is what the agent before this one held; the values are the
+	// Broker's.
+	HandedOn []secret.Held
+	// BootCache keeps secrets for the next boot; nil: none are.
+	BootCache Cache
 	// LateAttach gives a labelled container that passed no gate its files
 	// afterwards. Attacher is what does it, then and on request.
 	LateAttach bool
@@ -115,8 +115,9 @@ type Broker struct {
 	failed    chan struct{}                           // receives when a start has failed, or may have
 	attaching sync.Mutex                              // one late attach at a time
 
-	looked     time.Time // when updateAll last looked at the containers
-	unfinished bool      // it could not bring all of them up to date
+	cacheLoaded bool      // what an earlier boot kept has been taken up, or is of no use
+	looked      time.Time // when updateAll last looked at the containers
+	unfinished  bool      // it could not bring all of them up to date
 
 	mu      sync.Mutex
 	taking  int                       // how many containers are being taken up
@@ -139,7 +140,6 @@ func New(options Options) *Broker {
 	b.failed = make(chan struct{}, 1)
 	b.store = newStore(options, b.tellTrouble)
 	b.store.seed(options.HandedOn, options.Providers, "")
-	b.store.seed(options.Cached, options.Providers, booting)
 	return b
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -16,6 +17,10 @@ import (
 
 // Cache keeps secrets for a boot at which no provider answers.
 type Cache interface {
+	// Load returns what is kept and not too old. auth.ErrSealUnavailable: that
+	// cannot be decided now, and may be later; after any other error there is
+	// nothing.
+	Load(ctx context.Context) ([]secret.Held, error)
 	// Keep replaces everything that is kept. The values are wiped by the caller.
 	Keep(ctx context.Context, held []secret.Held) error
 }
@@ -70,8 +75,42 @@ func (s *store) seed(held []secret.Held, known map[string]providers.Provider, ke
 	}
 }
 
+// LoadCache takes up what an earlier boot kept, if that can be had within ctx;
+// else Run goes on trying. It is called before Run, so that the first start can
+// do with it.
+func (b *Broker) LoadCache(ctx context.Context) {
+	if b.BootCache == nil {
+		return
+	}
+	held, err := b.BootCache.Load(ctx)
+	if errors.Is(err, auth.ErrSealUnavailable) || ctx.Err() != nil {
+		b.Log.Warn("the boot cache cannot be opened yet", "error", err)
+		return
+	}
+	b.cacheLoaded = true
+	if err != nil {
+		b.Log.Error("the boot cache of an earlier boot is of no use; starts need their stores", "error", err)
+	}
+	b.store.seed(held, b.Providers, booting)
+}
+
+// awaitCache loads the cache, however long that takes: to write it before would
+// be to lose what it has.
+func (b *Broker) awaitCache(ctx context.Context) {
+	for failures := 1; !b.cacheLoaded && ctx.Err() == nil; failures++ {
+		select {
+		case <-ctx.Done():
+		case <-time.After(b.store.pause(failures)):
+			ctx, cancel := context.WithTimeout(ctx, fetchPatience)
+			b.LoadCache(ctx)
+			cancel()
+		}
+	}
+}
+
 // keepCache writes the cache when what belongs into it has changed.
 func (b *Broker) keepCache(ctx context.Context) error {
+	b.awaitCache(ctx)
 	booted := time.After(startPatience)
 	failing := false
 	for pause := cachePause; ; {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/audit"
 	"github.com/quaymaster/quaymaster/broker/policy"
@@ -64,6 +65,16 @@ type cache struct {
 	held   []secret.Held
 	writes int
 	err    error
+}
+
+func (c *cache) Load(context.Context) ([]secret.Held, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var held []secret.Held
+	for _, h := range c.held {
+		held = append(held, secret.Held{Secret: h.Secret.Clone(), Read: h.Read})
+	}
+	return held, c.err
 }
 
 func (c *cache) Keep(_ context.Context, held []secret.Held) error {
@@ -154,7 +165,7 @@ func TestBootCacheHoldsWhatItsGrantAllows(t *testing.T) {
 // A host boots while no store answers: what the cache has serves, marked stale,
 // and what nobody came for leaves the cache.
 func TestBootWithoutAnyStore(t *testing.T) {
-	c, before := &cache{}, []secret.Held(nil)
+	c := &cache{}
 	onHost(t, func(t *testing.T, h *host) {
 		for id, path := range map[string]string{"db": "shop/kept/db", "gone": "shop/kept/gone"} {
 			h.store.put(path, "password", "one")
@@ -163,7 +174,6 @@ func TestBootWithoutAnyStore(t *testing.T) {
 		}
 		h.sleep(time.Minute)
 		h.stop()
-		before = c.held
 		h.engine.running = map[string]bool{}
 		for _, id := range []string{"db", "gone"} { // the memory is gone with the boot
 			if err := os.RemoveAll(h.tree(id)); err != nil {
@@ -185,7 +195,33 @@ func TestBootWithoutAnyStore(t *testing.T) {
 		if got := c.refs(); !slices.Equal(got, []string{"vault:shop/kept/db"}) {
 			t.Errorf("kept %q", got)
 		}
-	}, withCache(t, c), func(o *broker.Options) { o.Cached = before })
+	}, withCache(t, c))
+}
+
+// A key that cannot be had yet keeps the cache from being written, and is had
+// when it can be.
+func TestBootCacheIsLoadedLate(t *testing.T) {
+	c := &cache{}
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/kept/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/kept/db")
+		h.starts("db")
+		h.sleep(time.Minute)
+		h.stop()
+		c.answer(auth.ErrSealUnavailable)
+		writes := c.writes
+		h.boot()
+		h.sleep(5 * time.Minute)
+		if c.writes != writes {
+			t.Errorf("written %d times before it was read", c.writes-writes)
+		}
+		h.store.fail("", errUnavailable)
+		c.answer(nil)
+		h.sleep(time.Minute)
+		h.engine.create("api", "quaymaster.secret.a", "vault:shop/kept/db")
+		h.starts("api")
+		h.sees("api", "a", "one")
+	}, withCache(t, c))
 }
 
 // startPatience is how long a container has to start, for the broker.

@@ -107,6 +107,7 @@ func (h *host) boot() {
 		change(&o)
 	}
 	h.Broker = broker.New(o)
+	h.LoadCache(h.t.Context())
 	ctx, cancel := context.WithCancel(h.t.Context())
 	ended := make(chan error)
 	go func() { ended <- h.Run(ctx) }()

@@ -121,20 +121,28 @@ func newBroker(ctx context.Context, c config.Config, p parts) (*broker.Broker, e
 	if err != nil {
 		return nil, err
 	}
-	cache, cached, err := openBootCache(ctx, c, p.log)
+	cache, err := openBootCache(ctx, c, p.log)
 	if err != nil {
 		return nil, err
 	}
-	return broker.New(broker.Options{
+	b := broker.New(broker.Options{
 		Engine: p.engine, Trees: p.memory.trees, Memos: p.memory.memos,
 		Providers: p.stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(), Moved: p.stores.moved,
 		Renderer: renderer, Profiles: workload.Profiles(c.ProfileLabels()), Policy: policy.New(grants(c)), Audit: p.records, Log: p.log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate, ExecVariables: c.ExecVariables,
 		LateAttach: c.LateAttach, Attacher: attach.New(), StartFailed: c.StartFailed, Driver: c.Docker.Plugin,
-		HandedOn: takeOver(p.host, p.log), Cached: cached, BootCache: cache,
+		HandedOn: takeOver(p.host, p.log), BootCache: cache,
 		Now: time.Now, Jitter: rand.Float64,
-	}), nil
+	})
+	loading, cancel := context.WithTimeout(ctx, cachePatience)
+	defer cancel()
+	b.LoadCache(loading)
+	return b, nil
 }
+
+// cachePatience is how long the agent's start waits for the boot cache. Docker's
+// own start waits for the agent's.
+const cachePatience = 5 * time.Second
 
 // settle makes the process, and the directory that it runs in, what the rest
 // relies on.

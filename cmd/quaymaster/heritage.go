@@ -51,39 +51,33 @@ func takeOver(host *supervisor, log *slog.Logger) []secret.Held {
 	return held
 }
 
-// openBootCache opens what is kept for a boot at which no store answers, and
-// reads what an earlier boot left there. Where the configuration wants none,
-// what an earlier one may have left is removed. A cache that cannot be read
-// keeps nobody from starting: the agent is then as one that never had any.
-func openBootCache(ctx context.Context, c config.Config, log *slog.Logger) (broker.Cache, []secret.Held, error) {
+// openBootCache opens what is kept for a boot at which no store answers. Where
+// the configuration wants none, what an earlier one may have left is removed.
+func openBootCache(ctx context.Context, c config.Config, log *slog.Logger) (broker.Cache, error) {
 	dir := filepath.Join(c.Paths.State, "boot-cache")
 	if c.BootCache.Key == "" {
 		if err := os.RemoveAll(dir); err != nil {
-			return nil, nil, fmt.Errorf("remove the boot cache, which the configuration does not want any more: %w", err)
+			return nil, fmt.Errorf("remove the boot cache, which the configuration does not want any more: %w", err)
 		}
-		return nil, nil, nil
+		return nil, nil
 	}
 	host, err := machineID()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	sealer, err := openSealer(c, host)
 	if err != nil {
-		return nil, nil, fmt.Errorf("boot_cache: %w", err)
+		return nil, fmt.Errorf("boot_cache: %w", err)
 	}
 	if err := os.MkdirAll(c.Paths.State, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("paths.state: %w", err)
+		return nil, fmt.Errorf("paths.state: %w", err)
 	}
 	cache, err := bootcache.Open(ctx, bootcache.Options{Dir: dir, Host: host, Sealer: sealer, MaxStale: c.MaxStale, Log: log})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	log.Warn("BOOT CACHE: secrets of the grants that allow it are kept on a disk, encrypted", "directory", dir, "key", c.BootCache.Key)
-	held, err := cache.Load(ctx)
-	if err != nil {
-		log.Error("the boot cache of an earlier boot is of no use; starts need their stores", "error", err)
-	}
-	return cache, held, nil
+	return cache, nil
 }
 
 func openSealer(c config.Config, host string) (auth.Sealer, error) {
