@@ -16,7 +16,8 @@ import (
 
 // The reasons not to mount that are the gate's own.
 var (
-	errNobody        = errors.New("no container that mounts it is about to start")
+	errNobody = errors.New("no container that mounts it is about to start; where Docker asks because the image has a directory at the volume's place, " +
+		"add nocopy to the mount (-v <volume>:<path>:nocopy, volume-nocopy, in compose volume: {nocopy: true})")
 	errNothingWanted = errors.New("the container asks for nothing: name a profile of the host's configuration in the volume's option profile, " +
 		"or give the container quaymaster.secret.* labels")
 	errMaps = errors.New("these containers number users differently (--userns): give each a volume of its own")
