@@ -52,6 +52,9 @@ func (g *Gate) mount(ctx context.Context, r request) (answer, error) {
 	arrival.Tree, arrival.Profile = r.ID, v.Profile
 	path, err := g.deliver(ctx, r, arrival)
 	if err != nil {
+		if ctx.Err() == context.Canceled {
+			return answer{}, err // nobody waits for it, or the next agent is asked
+		}
 		g.Log.Warn("volume gate refused a mount", "volume", r.Name, "container", arrival.Container, "others", arrival.Others, "error", err)
 		return answer{}, errors.New(oneLine(err.Error()))
 	}
