@@ -17,7 +17,8 @@ import (
 
 // The reasons not to mount that are the gate's own.
 var (
-	errNobody        = errors.New("no container that mounts it is about to start")
+	errNobody = errors.New("no container that mounts it is about to start; where Docker asks because the image has a directory at the volume's place, " +
+		"add nocopy to the mount (-v <volume>:<path>:nocopy, volume-nocopy, in compose volume: {nocopy: true})")
 	errNothingWanted = errors.New("the container asks for nothing: name a profile of the host's configuration in the volume's option profile, " +
 		"or give the container quaymaster.secret.* labels")
 	errMaps = errors.New("these containers number users differently (--userns): give each a volume of its own")
@@ -52,6 +53,9 @@ func (g *Gate) mount(ctx context.Context, r request) (answer, error) {
 	arrival.Tree, arrival.Profile = r.ID, v.Profile
 	path, err := g.deliver(ctx, r, arrival)
 	if err != nil {
+		if ctx.Err() == context.Canceled {
+			return answer{}, err // nobody waits for it, or the next agent is asked
+		}
 		g.Log.Warn("volume gate refused a mount", "volume", r.Name, "container", arrival.Container, "others", arrival.Others, "error", err)
 		return answer{}, errors.New(oneLine(err.Error()))
 	}

@@ -126,13 +126,20 @@ type (
 // named makes a call of f whose errors name the agent and the volume: they are
 // all that the user of docker sees.
 func named(f func(context.Context, request) (answer, error)) plugin.Call {
-	return plugin.Method(func(ctx context.Context, r request) (answer, error) {
+	call := plugin.Method(func(ctx context.Context, r request) (answer, error) {
 		a, err := f(ctx, r)
 		if err != nil {
-			return a, fmt.Errorf("quaymaster: volume %q: %w", r.Name, err)
+			err = fmt.Errorf("volume %q: %w", r.Name, err)
 		}
-		return a, nil
+		return a, err
 	})
+	return func(ctx context.Context, body []byte) ([]byte, error) {
+		a, err := call(ctx, body)
+		if err != nil {
+			err = fmt.Errorf("quaymaster: %w", err)
+		}
+		return a, err
+	}
 }
 
 // always makes a call of f, which needs no request.

@@ -50,13 +50,11 @@ func noProfile(name string) error {
 
 // remove forgets a volume, which the engine allows when no container has it.
 func (g *Gate) remove(_ context.Context, r request) (answer, error) {
-	if _, err := g.volume(r.Name); err != nil {
-		return answer{}, err
+	err := g.state.root.Remove(volumeFile(r.Name))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errUnknown
 	}
-	if err := g.state.remove(volumeFile(r.Name)); err != nil {
-		return answer{}, fmt.Errorf("the agent could not remove it: %w", err)
-	}
-	return answer{}, nil
+	return answer{}, err
 }
 
 // path answers what the engine shows as the volume's place on the host. It has
