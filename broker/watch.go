@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"path/filepath"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -128,14 +127,14 @@ func (b *Broker) treesOf(container string) map[string]*served {
 	return trees
 }
 
-// owned returns the trees of each of the running containers, by its ID. A volume
-// tells by its source; of other trees it is known whose they are.
+// owned returns the trees of each of the running containers, by its ID. A mount
+// tells by its ID; of other trees it is known whose they are.
 func (b *Broker) owned(trees []string, running []workload.Facts) map[string][]string {
 	mounted, runs := map[string]string{}, map[string]bool{}
 	for _, facts := range running {
 		runs[facts.ID] = true
 		for _, volume := range facts.Volumes {
-			mounted[filepath.Base(volume.Source)] = facts.ID
+			mounted[volume.MountID] = facts.ID
 		}
 	}
 	b.mu.Lock()

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"slices"
 
@@ -45,7 +44,7 @@ func (b *Broker) recognise(running []workload.Facts) {
 	defer b.mu.Unlock()
 	for _, facts := range running {
 		for _, volume := range facts.Volumes {
-			s := b.served[filepath.Base(volume.Source)]
+			s := b.served[volume.MountID]
 			if s == nil || len(s.others) == 0 {
 				continue
 			}
