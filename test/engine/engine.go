@@ -69,6 +69,10 @@ type Options struct {
 	// CgroupV2 makes the Engine see cgroup v2 on a machine that is on v1: in a
 	// mount namespace of its own, without the controllers that are v1's.
 	CgroupV2 bool
+	// Shared is a directory in which the Engine sees what is mounted after its
+	// start, even if it has a mount namespace of its own. There are machines
+	// on which / is not shared, as systemd would have it.
+	Shared string
 	// ExtraConfig is merged into daemon.json and wins over the above.
 	ExtraConfig map[string]any
 }
@@ -82,6 +86,7 @@ type Engine struct {
 	lock       *os.File // held while this process owns dir
 	network    *netns.Namespace
 	mounts     *os.File // the mount namespace; nil: the machine's
+	shared     string   // Options.Shared, mounted on itself
 	containerd *daemon.Daemon
 	dockerd    *daemon.Daemon
 	client     *client.Client

@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/docker/docker/api/types/container"
@@ -32,6 +33,25 @@ func TestAbout(t *testing.T) {
 				t.Fatalf("%v, %s", err, got.Stderr)
 			}
 		})
+	}
+}
+
+// TestDockerCommand: it is that of test/engines, and talks to this Engine.
+func TestDockerCommand(t *testing.T) {
+	e := ForTest(t, Options{})
+	id, err := e.Docker(t.Context(), t.TempDir(), "info", "--format", "{{.ID}}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := e.Client().Info(t.Context())
+	if err != nil || strings.TrimSpace(id) != info.ID {
+		t.Errorf("the command talks to engine %s, %v, want %s", id, err, info.ID)
+	}
+	if _, err := e.Docker(t.Context(), t.TempDir(), "compose", "version"); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.Docker(t.Context(), t.TempDir(), "start", "nobody"); err == nil || !strings.Contains(err.Error(), "No such container") {
+		t.Errorf("got %v, want what the command wrote", err)
 	}
 }
 

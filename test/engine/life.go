@@ -119,10 +119,7 @@ func (e *Engine) Stop(ctx context.Context) error {
 		errs = append(errs, e.network.Close())
 		e.network = nil
 	}
-	if e.mounts != nil {
-		errs = append(errs, e.mounts.Close())
-		e.mounts = nil
-	}
+	errs = append(errs, e.leaveMounts())
 	return errors.Join(errs...)
 }
 

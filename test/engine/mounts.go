@@ -27,10 +27,42 @@ func (e *Engine) unify(o Options) error {
 	if err != nil || already || !o.CgroupV2 {
 		return err
 	}
+	if o.Shared != "" {
+		if err := share(o.Shared); err != nil {
+			return err
+		}
+		e.shared = o.Shared
+	}
 	return e.network.Do(func() (err error) {
 		e.mounts, err = newUnifiedMounts()
 		return err
 	})
+}
+
+// share makes a mount of a directory whose copies in other namespaces get what
+// is mounted in it.
+func share(dir string) error {
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mount %s on itself: %w", dir, err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share the mounts in %s: %w", dir, err)
+	}
+	return nil
+}
+
+// leaveMounts undoes unify.
+func (e *Engine) leaveMounts() error {
+	var errs []error
+	if e.mounts != nil {
+		errs = append(errs, e.mounts.Close())
+		e.mounts = nil
+	}
+	if e.shared != "" {
+		errs = append(errs, unix.Unmount(e.shared, unix.MNT_DETACH))
+		e.shared = ""
+	}
+	return errors.Join(errs...)
 }
 
 // newUnifiedMounts makes a mount namespace that is as the machine's but for

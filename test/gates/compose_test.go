@@ -11,7 +11,6 @@ import (
 
 	"github.com/quaymaster/quaymaster/test/engine"
 	"github.com/quaymaster/quaymaster/test/host"
-	"github.com/quaymaster/quaymaster/test/shop"
 )
 
 // composeFile has one service whose containers get their secrets for what
@@ -70,11 +69,7 @@ func tryCompose(t *testing.T, w *world, r *row) {
 		}
 		for _, id := range strings.Fields(listed) {
 			started[id]++
-			reports, err := w.reports(soon(t), id, started[id])
-			if err != nil {
-				t.Fatal(err)
-			}
-			r.saw(shop.CheckThree(reports[len(reports)-1]))
+			countReport(t, w, r, id, started[id])
 		}
 	}
 	if r.Starts != 2+2+3 {

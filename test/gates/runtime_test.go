@@ -4,6 +4,7 @@ package gates_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -48,6 +49,7 @@ func tryRuntime(t *testing.T, w *world, r *row) {
 		countRefusal(t, w, r, shop.Probe("once", denied), gated())
 	})
 	t.Run("agent away", func(t *testing.T) { countAgentAway(t, w, r) })
+	t.Run("engine killed", func(t *testing.T) { countEngineKilled(t, w, r) })
 }
 
 // countStarts counts n starts of one container. Each after the first is again's
@@ -67,11 +69,7 @@ func countStarts(t *testing.T, w *world, r *row, config *container.Config, hostC
 				t.Fatal(err)
 			}
 		}
-		reports, err := w.reports(ctx, id, i+1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.saw(shop.CheckThree(reports[i]))
+		countReport(t, w, r, id, i+1)
 	}
 }
 
@@ -104,4 +102,50 @@ func countAgentAway(t *testing.T, w *world, r *row) {
 		t.Errorf("a container without labels does not start: %v", err)
 	}
 	countRefusal(t, w, r, shop.Probe("once", shop.Three()), gated())
+}
+
+// countEngineKilled: after the engine's death what is to run always is started
+// again with its secrets, and with live-restore it has never ended.
+func countEngineKilled(t *testing.T, w *world, r *row) {
+	hostConfig := gated()
+	hostConfig.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
+	ids := make([]string, 3)
+	for i := range ids {
+		id, err := w.Engine.Launch(soon(t), shop.Probe("hold", shop.Three()), hostConfig)
+		defer w.remove(t, id)
+		if err != nil {
+			r.failed(err)
+			t.Fatal(err)
+		}
+		ids[i] = id
+		countReport(t, w, r, id, 1)
+	}
+	if err := errors.Join(w.Engine.Kill(), w.Engine.Restart(soon(t))); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		want := 1
+		if !w.about.LiveRestore {
+			want = 2
+			countReport(t, w, r, id, want)
+		}
+		reports, err := w.Engine.Reports(soon(t), id)
+		state, failed := w.Engine.Client().ContainerInspect(soon(t), id)
+		if err := errors.Join(err, failed); err != nil {
+			t.Fatal(err)
+		}
+		if !state.State.Running || len(reports) != want {
+			t.Errorf("after the engine's death a container is %s, and has started %d times, not %d", state.State.Status, len(reports), want)
+		}
+	}
+}
+
+// countReport counts the n-th start of a container.
+func countReport(t *testing.T, w *world, r *row, id string, n int) {
+	t.Helper()
+	reports, err := w.reports(soon(t), id, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.saw(shop.CheckThree(reports[n-1]))
 }

@@ -51,14 +51,13 @@ func (r *row) saw(wrong error) {
 	r.With++
 }
 
-// failed counts a start that failed. An error that does not say what the
-// agent had against it fails the test: whoever started the container could
-// not know.
+// failed counts a start that failed. An error that does not say what the gate
+// had against it fails the test: whoever started the container could not know.
 func (r *row) failed(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Starts++
-	if err == nil || !strings.Contains(err.Error(), "quaymaster") {
+	if err == nil || !strings.Contains(err.Error(), "quaymaster: ") {
 		r.Without++
 		r.t.Errorf("a start failed and did not say why: %v", err)
 		return

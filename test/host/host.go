@@ -112,6 +112,7 @@ func Start(ctx context.Context, o Options) (_ *Host, err error) {
 	if err = h.Vault.Bind(ctx, h.sts.URL()); err != nil {
 		return nil, err
 	}
+	o.Engine.Shared = h.dir // the agent's tmpfs will be in it
 	if h.Engine, err = engine.Start(ctx, o.Engine); err != nil {
 		return nil, err
 	}
