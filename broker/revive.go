@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quaymaster/quaymaster/inject"
-	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -116,7 +115,7 @@ func (b *Broker) reviveOne(ctx context.Context, f inject.Failure, r *revival) {
 // Who started a container without a restart policy while a store was away has
 // been told so, and may not want it later.
 func (b *Broker) forOurSake(f inject.Failure) bool {
-	if strings.Contains(f.Reason, wire.NoAgent) || b.missedDriver(f.Reason) {
+	if strings.Contains(f.Reason, inject.NoAgent) || b.missedDriver(f.Reason) {
 		return true
 	}
 	return f.Restarts && strings.Contains(f.Reason, providers.ErrUnavailable.Error())

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 )
 
 // File is one file of a bundle.
@@ -135,7 +136,7 @@ type TaskDeliverer interface {
 
 // NoAgent is what every gate's message has in it that gave up because no agent
 // answered.
-const NoAgent = "no agent answered"
+const NoAgent = wire.NoAgent
 
 // Failure is a container whose last start failed.
 type Failure struct {

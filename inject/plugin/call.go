@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 )
 
 // MaxRequest is the largest request in bytes that is read. What the engine
@@ -22,7 +24,7 @@ const contentType = "application/vnd.docker.plugins.v1.2+json"
 var (
 	// ErrNoRequest says that the engine repeated a call and lost what it is
 	// about.
-	ErrNoRequest = errors.New("the agent ended while it prepared this, and Docker did not repeat the request as a whole: start the container again")
+	ErrNoRequest = errors.New(wire.NoAgent + ": one ended while it prepared this, and Docker did not repeat the request as a whole; the next one starts the container again")
 	// ErrNoAnswer closes the connection instead of answering. The engine then
 	// repeats the call, for 30 seconds.
 	ErrNoAnswer = errors.New("no answer can be given")
