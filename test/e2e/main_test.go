@@ -9,7 +9,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,23 +18,20 @@ import (
 	"github.com/quaymaster/quaymaster/test/engine"
 	"github.com/quaymaster/quaymaster/test/host"
 	"github.com/quaymaster/quaymaster/test/realvault"
+	"github.com/quaymaster/quaymaster/test/shop"
 )
-
-// grants is the policy of all tests: containers with the label app=shop may
-// have what is below shop.
-const grants = `
-grants:
-  - name: shop
-    workloads: {label.app: shop}
-    secrets: ["vault:kv/shop/**", "vault:kv1/shop/**"]
-`
 
 // plain is the configuration of most tests. Secrets are read again every
 // second, so that a rotation is seen soon.
 const plain = "refresh: 1s\ngate_timeout: 5s\n" + grants
 
-// password is what kv/shop/db#password holds. No test may print it.
-const password = "correct-horse-battery-staple-0xC0FFEE"
+// What the tests run is the shop's.
+const (
+	grants   = shop.Grants
+	password = shop.Password
+)
+
+var labels, three, probe, checkThree = shop.Labels, shop.Three, shop.Probe, shop.CheckThree
 
 // h is the host that tests share. They run one after the other.
 var h *host.Host
@@ -72,7 +68,7 @@ func start(ctx context.Context, o engine.Options) (*host.Host, error) {
 		return nil, err
 	}
 	for _, step := range []func() error{
-		func() error { return putSecrets(ctx, h) },
+		func() error { return shop.PutSecrets(ctx, h.Vault) },
 		func() error { return h.Configure(plain) },
 		func() error { _, err := h.Install(ctx); return err },
 		func() error { return h.StartAgent(ctx) },
@@ -84,61 +80,8 @@ func start(ctx context.Context, o engine.Options) (*host.Host, error) {
 	return h, nil
 }
 
-func putSecrets(ctx context.Context, h *host.Host) error {
-	if err := h.Vault.PutSecret(ctx, "kv", "shop/db", map[string]any{"password": password, "user": "shop"}); err != nil {
-		return err
-	}
-	if err := h.Vault.PutSecret(ctx, "kv", "other/db", map[string]any{"password": "not-for-the-shop"}); err != nil {
-		return err
-	}
-	return h.Vault.PutSecret(ctx, "kv1", "shop/legacy", map[string]any{"value": "old-school"})
-}
-
-// labels are the labels of a container of the shop.
-func labels(pairs ...string) map[string]string {
-	out := map[string]string{"app": "shop"}
-	for pair := range slices.Chunk(pairs, 2) {
-		out[pair[0]] = pair[1]
-	}
-	return out
-}
-
-// three is what most tests ask for: two files and a variable.
-func three() map[string]string {
-	return labels("quaymaster.secret.password", "vault:kv/shop/db#password",
-		"quaymaster.secret.legacy", "vault:kv1/shop/legacy",
-		"quaymaster.env.DB_PASSWORD", "vault:kv/shop/db#password")
-}
-
-// probe is a container whose first instruction reports what it could read.
-func probe(mode string, labels map[string]string) *container.Config {
-	return &container.Config{Image: engine.ProbeImage, Cmd: []string{"/probe", "/run/secrets", mode}, Labels: labels}
-}
-
 // gated is a host configuration that passes the gate.
 func gated() *container.HostConfig { return &container.HostConfig{Runtime: host.Runtime} }
-
-// checkThree reports what is wrong with a first report of a container that
-// asked for three.
-func checkThree(r engine.Report) error {
-	want := map[string]string{"password": password, "legacy": "old-school"}
-	if len(r.Files) != len(want) || len(r.Unreadable) != 0 {
-		return fmt.Errorf("files %v, unreadable %v", r.Files, r.Unreadable)
-	}
-	for name, value := range want {
-		file := r.Files[name]
-		if file.Fingerprint != engine.Fingerprint([]byte(value)) || file.Mode != 0o400 || file.UID != r.UID || file.GID != r.GID {
-			return fmt.Errorf("file %s is %+v for user %d:%d", name, file, r.UID, r.GID)
-		}
-	}
-	if r.Env["DB_PASSWORD"].Fingerprint != engine.Fingerprint([]byte(password)) {
-		return fmt.Errorf("variables %v", r.Env)
-	}
-	if r.Writable {
-		return fmt.Errorf("the directory is writable")
-	}
-	return nil
-}
 
 // runProbe runs a container to its end and returns its first report.
 func runProbe(t *testing.T, h *host.Host, config *container.Config, hostConfig *container.HostConfig) engine.Report {
