@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/inject/attach"
 	"github.com/quaymaster/quaymaster/inject/memfs"
 	"github.com/quaymaster/quaymaster/inject/runtime"
 	real "github.com/quaymaster/quaymaster/test/engine"
@@ -102,7 +103,7 @@ func (d *docker) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := deliver(func(context.Context, inject.Arrival) (inject.Delivery, error) { return *d.delivery.Load(), nil })
-	gate := runtime.New(runtime.Options{Listener: listener, Deliverer: answer, Attacher: attacher(mountAt),
+	gate := runtime.New(runtime.Options{Listener: listener, Deliverer: answer, Attacher: attach.New(),
 		Timeout: 20 * time.Second, Log: slog.New(slog.DiscardHandler)})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

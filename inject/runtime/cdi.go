@@ -12,9 +12,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 )
 
-// CDI is the name in an inject.Arrival of a container that has a CDI device.
-const CDI = "cdi"
-
 // errNoAttacher says that nothing can be mounted for a CDI device.
 var errNoAttacher = errors.New("this agent serves no CDI devices")
 
@@ -34,7 +31,7 @@ type RootAttacher interface {
 
 // asHook is the arrival of a container whose device's hook asks.
 func asHook(a inject.Arrival, r wire.Request) inject.Arrival {
-	a.Gate, a.Profile, a.PID, a.FilesOnly = CDI, r.Profile, int(r.PID), true
+	a.Gate, a.Profile, a.PID, a.FilesOnly = inject.GateCDI, r.Profile, int(r.PID), true
 	a.Tree = hookTree(r.ID, r.Profile)
 	return a
 }
@@ -42,7 +39,7 @@ func asHook(a inject.Arrival, r wire.Request) inject.Arrival {
 // hookTree names the tree of one profile in one container. A container may
 // have devices of several profiles, each with a tree of its own.
 func hookTree(container, profile string) string {
-	sum := sha256.Sum256([]byte(strings.Join([]string{container, CDI, profile}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{container, inject.GateCDI, profile}, "\x00")))
 	return hex.EncodeToString(sum[:])
 }
 

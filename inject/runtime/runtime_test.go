@@ -135,6 +135,14 @@ func TestPass(t *testing.T) {
 	}
 }
 
+// The program beside the agent imports no more than it must, so the words are
+// in two places.
+func TestNoAgentIsOneThing(t *testing.T) {
+	if inject.NoAgent != wire.NoAgent {
+		t.Errorf("%q and %q", inject.NoAgent, wire.NoAgent)
+	}
+}
+
 func TestDeliver(t *testing.T) {
 	delivery := inject.Delivery{Source: "/trees/4f1c", Target: "/run/secrets",
 		Variables: []inject.Variable{{Name: "TOKEN", Value: secret.NewValue([]byte(plaintext + "\xff\x00"))}}}
