@@ -51,11 +51,11 @@ func agentCommand() *cobra.Command {
 // agent: running containers keep what they have.
 func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 	host := newSupervisor(log) // first: it knows which file descriptors were handed over
-	defer host.close()
 	if err := settle(c); err != nil {
 		return err
 	}
 	doors, err := openDoors(c, host) // before the trees: it refuses a second agent
+	host.close()
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func runAgent(ctx context.Context, c config.Config, log *slog.Logger) error {
 		return group.Wait()
 	})
 	host.stopping()
-	handOn(host, b, log)
+	handOn(c, host, b, log)
 	log.Info("agent ends; running containers keep their secrets")
 	return err
 }

@@ -21,18 +21,22 @@ import (
 	"github.com/quaymaster/quaymaster/broker/bootcache"
 	"github.com/quaymaster/quaymaster/broker/config"
 	"github.com/quaymaster/quaymaster/broker/secret"
+	"github.com/quaymaster/quaymaster/inject/memfs"
 )
 
 // handOn leaves what is held to the agent that comes next, in memory that the
 // supervisor keeps. Where there is none, the next one reads everything anew.
-func handOn(host *supervisor, b *broker.Broker, log *slog.Logger) {
+func handOn(c config.Config, host *supervisor, b *broker.Broker, log *slog.Logger) {
+	if swaps, err := memfs.SwapIsOn(); err != nil || swaps && !c.AllowSwap { // nobody keeps its pages from it
+		return
+	}
 	held := b.Held()
 	content := bootcache.Encode(held)
 	for _, h := range held {
 		h.Secret.Wipe()
 	}
 	defer clear(content)
-	if err := host.keep(heldName, content); err != nil {
+	if err := host.keep(heldName, content); err != nil && !errors.Is(err, errNoStore) {
 		log.Warn("the next agent will read everything anew", "error", err)
 	}
 }

@@ -95,14 +95,19 @@ func checkMount(dir string) error {
 	return nil
 }
 
-// checkSwap refuses a filesystem whose pages could reach a swap device.
-func checkSwap(dir string) error {
+// SwapIsOn reports whether the kernel has a device that it may write memory to.
+func SwapIsOn() (bool, error) {
 	swaps, err := os.ReadFile("/proc/swaps")
 	if err != nil {
-		return fmt.Errorf("find out whether swap is on: %w", err)
+		return false, fmt.Errorf("find out whether swap is on: %w", err)
 	}
-	if len(strings.Split(strings.TrimSpace(string(swaps)), "\n")) < 2 { // the first line is the heading
-		return nil
+	return len(strings.Split(strings.TrimSpace(string(swaps)), "\n")) > 1, nil // the first line is the heading
+}
+
+// checkSwap refuses a filesystem whose pages could reach a swap device.
+func checkSwap(dir string) error {
+	if on, err := SwapIsOn(); err != nil || !on {
+		return err
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
