@@ -33,7 +33,7 @@ func TestEverySelectorOfAGrantIsAttested(t *testing.T) {
 		"env": "prod", "com.docker.compose.project": "p", "com.docker.compose.service": "s", "com.docker.swarm.service.name": "w",
 	}
 	attested := workload.Attest(workload.Facts{
-		Name: "n", Image: "i", Labels: labels, ImageLabels: map[string]string{"vendor": "v"},
+		Name: "n", Image: "i", Labels: labels, ImageLabels: map[string]string{"vendor": "v"}, Node: "h",
 	})
 	for key := range attested {
 		if strings.HasPrefix(key, "label.com.") || key == "image.label.vendor" { // alone, the configuration refuses it
