@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
@@ -57,11 +58,16 @@ func (b *Broker) get(tree string) *served {
 	return b.served[tree]
 }
 
-// isServed reports whether any run of the container is.
-func (b *Broker) isServed(container string) bool {
+// servedByLabels reports whether a gate gave a container what its labels say.
+func (b *Broker) servedByLabels(container string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.runsOf(container)) > 0
+	return b.hasRunByLabels(container)
+}
+
+// hasRunByLabels is servedByLabels for a caller who has locked b.mu.
+func (b *Broker) hasRunByLabels(container string) bool {
+	return slices.ContainsFunc(b.runsOf(container), func(s *served) bool { return s.profile == "" })
 }
 
 // isOf reports whether a tree is that of a running container.

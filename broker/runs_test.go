@@ -168,6 +168,30 @@ func TestVolumeOutlivesTheAgent(t *testing.T) {
 	}, withProfile, memos)
 }
 
+// What a volume brings is what its profile says. The labels are for the runtime
+// gate, and are missed when that was not passed.
+func TestVolumeIsNotTheRuntimeGate(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.b", "vault:shop/db")
+		if _, err := h.deliver(t.Context(), volume("m1", "shop-db", "db")); err != nil {
+			t.Fatal(err)
+		}
+		h.engine.mounts("db", "m1")
+		h.reports(inject.Started, "db")
+		h.sees("m1", "a", "one")
+		h.wasLogged("WITHOUT its secrets", 1)
+		h.engine.create("api", "quaymaster.secret.b", "vault:shop/db")
+		if _, err := h.deliver(t.Context(), volume("m2", "shop-db", "api")); err != nil {
+			t.Fatal(err)
+		}
+		h.passes("api")
+		h.engine.mounts("api", "m2")
+		h.reports(inject.Started, "api")
+		h.wasLogged("WITHOUT its secrets", 1)
+	}, withProfile)
+}
+
 // A profile may be what a container's own label names.
 func TestLabelNamesAProfile(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {

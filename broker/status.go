@@ -33,7 +33,7 @@ func (b *Broker) Containers() []Status {
 		all = append(all, b.statusLocked(s))
 	}
 	for id, facts := range b.ungated {
-		if len(b.runsOf(id)) == 0 {
+		if !b.hasRunByLabels(id) {
 			all = append(all, Status{ID: id, Name: facts.Name, Image: facts.Image, Ungated: true})
 		}
 	}

@@ -68,17 +68,18 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 	if b.doubted(id) {
 		b.identify(ctx)
 	}
-	known := false
+	var known *served
 	for _, s := range b.treesOf(id) {
 		if s == nil {
 			continue
 		}
-		known = true
+		known = s
 		if b.concerns(s, event) {
 			b.markStarted(s)
 		}
 	}
-	if known {
+	if known != nil {
+		b.lookForLabels(ctx, group, known.facts)
 		return
 	}
 	facts, err := b.Engine.Facts(ctx, id, "")
@@ -205,16 +206,22 @@ func (b *Broker) noteStray(tree string) {
 // itself. With a tree it passed the gate of an earlier agent: the tree is kept
 // and kept fresh. Without, it passed none.
 func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, trees []string) {
-	if len(trees) == 0 {
-		if workload.Labelled(facts.Labels) && !b.isServed(facts.ID) {
-			b.reportUngated(ctx, group, facts)
-		}
-		return
-	}
 	for _, tree := range trees {
 		if b.get(tree) == nil {
 			b.takeOver(tree, facts)
 		}
+	}
+	if !slices.Contains(trees, facts.ID) { // a tree of that name is what its labels brought, also where that is not kept fresh
+		b.lookForLabels(ctx, group, facts)
+	}
+}
+
+// lookForLabels reports a running container whose labels have brought it
+// nothing. A volume or a device with a profile gives what the profile says: what
+// the labels say comes through the runtime gate.
+func (b *Broker) lookForLabels(ctx context.Context, group *errgroup.Group, facts workload.Facts) {
+	if workload.Labelled(facts.Labels) && !b.servedByLabels(facts.ID) {
+		b.reportUngated(ctx, group, facts)
 	}
 }
 
