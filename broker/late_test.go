@@ -152,3 +152,26 @@ func TestLateAttachByItself(t *testing.T) {
 		}, withMounter(m), func(o *broker.Options) { o.LateAttach, o.RequireGate = true, strict })
 	}
 }
+
+// An agent that requires a gate does not keep what an earlier one gave late.
+func TestRequireGateEndsWhatWasLate(t *testing.T) {
+	strict := false
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		h.reports(inject.Started, "db")
+		if _, err := h.Attach(t.Context(), "db"); err != nil {
+			t.Fatal(err)
+		}
+		h.stop()
+		strict = true
+		h.boot()
+		h.sleep(1)
+		if !slices.Equal(h.engine.stopped, []string{"db"}) {
+			t.Errorf("stopped: %q", h.engine.stopped)
+		}
+		h.reports(inject.Died, "db")
+		h.hasNoTree("db")
+	}, withMounter(&mounter{}), memos, func(o *broker.Options) { o.RequireGate = strict })
+}

@@ -212,10 +212,22 @@ func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload
 		return
 	}
 	for _, tree := range trees {
-		if b.get(tree) == nil {
+		switch {
+		case b.get(tree) != nil:
+		case b.RequireGate && b.isLate(tree): // it passed no gate then either
+			b.reportUngated(ctx, group, facts)
+		default:
 			b.takeOver(tree, facts)
 		}
 	}
+}
+
+// isLate reports whether an earlier agent gave the tree to a container that ran
+// already.
+func (b *Broker) isLate(tree string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.memos[tree].Gate == inject.GateLate
 }
 
 // takeOver serves a run that passed the gate of an earlier agent.
