@@ -307,6 +307,19 @@ func (h *Host) Await(ctx context.Context, what string, ready func() bool) error 
 	return nil
 }
 
+// ForgetMemory takes away what the agent keeps in memory, as a reboot does. The
+// agent must have ended.
+func (h *Host) ForgetMemory() error {
+	var errs []error
+	for _, mounted := range []string{"view", "memory"} {
+		if err := syscall.Unmount(filepath.Join(h.run, mounted), syscall.MNT_DETACH); err != nil &&
+			!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
+			errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Remove ends everything and leaves nothing behind.
 func (h *Host) Remove(ctx context.Context) error {
 	var errs []error
@@ -321,13 +334,7 @@ func (h *Host) Remove(ctx context.Context) error {
 	}
 	errs = append(errs, h.Vault.Remove(ctx))
 	if h.dir != "" {
-		for _, mounted := range []string{"view", "memory"} {
-			if err := syscall.Unmount(filepath.Join(h.run, mounted), syscall.MNT_DETACH); err != nil &&
-				!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
-				errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
-			}
-		}
-		errs = append(errs, os.RemoveAll(h.dir))
+		errs = append(errs, h.ForgetMemory(), os.RemoveAll(h.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
+	"github.com/quaymaster/quaymaster/test/daemon"
 	"github.com/quaymaster/quaymaster/test/supervisor"
 )
 
@@ -32,6 +35,38 @@ func (h *Host) SuperviseAgent(ctx context.Context) (*supervisor.Supervisor, erro
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s, s.Ready(ctx)
+}
+
+// ActivateAgent has systemd's own program listen at the agent's sockets, and
+// start it when the first of them is asked (systemd-socket-activate(1)). Then
+// that program is the agent, and StopAgent ends it.
+func (h *Host) ActivateAgent(ctx context.Context) error {
+	if err := os.MkdirAll(h.run, 0o711); err != nil {
+		return fmt.Errorf("make the agent's run directory: %w", err)
+	}
+	var args, names []string
+	for _, socket := range h.sockets() {
+		names, args = append(names, socket.Name), append(args, "--listen="+socket.Path)
+	}
+	args = append(args, "--fdname="+strings.Join(names, ":"))
+	for _, variable := range h.agentEnvironment() {
+		args = append(args, "--setenv="+variable)
+	}
+	var err error
+	h.agent, err = daemon.Start(exec.Command("systemd-socket-activate", append(args, h.agentCommand()...)...), h.LogFile())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return h.agent.Until(ctx, func(context.Context) error {
+		for _, socket := range h.sockets() {
+			if _, err := os.Stat(socket.Path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // sockets are those of the units in packaging/systemd.

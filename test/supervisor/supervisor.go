@@ -234,6 +234,9 @@ func (s *Supervisor) close() error {
 	for _, k := range s.kept {
 		errs = append(errs, k.file.Close())
 	}
+	if s.notify != nil {
+		errs = append(errs, os.Remove(s.notifyPath()))
+	}
 	for _, file := range []*os.File{s.waking, s.wake} {
 		if file != nil {
 			file.Close() // one of them was closed by Stop
