@@ -137,6 +137,7 @@ type engine struct {
 	deaf       error  // what every question is answered with
 	learning   func() // called by Facts, when set
 	listed     func() // called by Running, when set
+	again      int    // how many processes every container had before this one
 }
 
 // happening is an event, and what is closed when it has been dealt with.
@@ -320,7 +321,7 @@ func (e *engine) Process(_ context.Context, id string) (inject.Arrival, error) {
 		return inject.Arrival{}, fmt.Errorf("container %s does not run", id)
 	}
 	a := arrival(id)
-	a.Gate, a.PID = "", 4711
+	a.Gate, a.PID = "", 4711+e.again
 	return a, nil
 }
 

@@ -216,7 +216,11 @@ func (b *Broker) noteStray(tree string) {
 // and kept fresh. Without, it passed none.
 func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, trees []string) {
 	for _, tree := range trees {
-		if b.get(tree) == nil {
+		switch {
+		case b.get(tree) != nil:
+		case b.RequireGate && b.isLate(tree): // it passed no gate then either
+			b.reportUngated(ctx, group, facts)
+		default:
 			b.takeOver(tree, facts)
 		}
 	}
@@ -232,6 +236,14 @@ func (b *Broker) lookForLabels(ctx context.Context, group *errgroup.Group, facts
 	if workload.Labelled(facts.Labels) && !b.servedByLabels(facts.ID) {
 		b.reportUngated(ctx, group, facts)
 	}
+}
+
+// isLate reports whether an earlier agent gave the tree to a container that ran
+// already.
+func (b *Broker) isLate(tree string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.memos[tree].Gate == inject.GateLate
 }
 
 // takeOver serves a run that passed the gate of an earlier agent.

@@ -112,11 +112,15 @@ type Ender interface {
 	End(ctx context.Context, tree string)
 }
 
-// Attacher mounts a tree read-only into a process's mount namespace. target is
-// a path inside the container, whose owner may have prepared it: no link is
-// followed and nothing but a missing directory is made.
+// Attacher mounts a tree read-only into a process's mount namespace, and takes
+// it out again. target is a path inside the container, whose owner may have
+// prepared it: no link is followed and nothing but a missing directory is made.
 type Attacher interface {
+	// Attach leaves nothing mounted when it fails.
 	Attach(ctx context.Context, pid int, source, target string) error
+	// Detach unmounts source, which must still be there. A process that has
+	// ended, or anything else at target, is no error.
+	Detach(ctx context.Context, pid int, source, target string) error
 }
 
 // Task is what the Swarm gate knows of a task that wants one secret.
