@@ -176,6 +176,9 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	case err != nil && s.wants.OnRotate.Kind == workload.StrategyRestart:
 		b.Log.Error("a container was stopped for its new secrets and may not have started again", "container", s.facts.Name, "id", s.facts.ID,
 			"error", err, "remedy", "docker start "+s.facts.Name)
+	case err == nil && s.task != nil:
+		b.follow(*s.task)
+		b.Log.Info("a service is updated for its new secrets", "service", s.task.Service)
 	case err == nil:
 		b.Log.Info("container told of its new secrets", "container", s.facts.Name, "id", s.facts.ID, "strategy", s.wants.OnRotate.Kind)
 	}

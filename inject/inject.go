@@ -129,6 +129,10 @@ type Task struct {
 	SecretLabels       map[string]string // say what it is
 }
 
+// LabelServiceError is the label of a swarm's service that says why its tasks do
+// not get their secrets: the swarm itself says that to nobody.
+const LabelServiceError = "quaymaster.error"
+
 // TaskDeliverer answers the Swarm gate. The value is the caller's to wipe.
 type TaskDeliverer interface {
 	DeliverTask(ctx context.Context, task Task) (secret.Value, error)
