@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 )
 
 const (
@@ -169,6 +171,7 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	s.applying = false
 	b.store.touchNow(s.tree)
 	switch runs := b.served[s.tree] == s; {
+	case errors.Is(err, inject.ErrGone): // its tasks end
 	case err != nil && runs:
 		s.owed = true
 		delete(b.restarted, s.target()) // it was not

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -140,6 +141,21 @@ func TestUpdateOfTheServiceFails(t *testing.T) {
 		h.sleep(2 * time.Minute)
 		if len(h.engine.updates) != 1 {
 			t.Errorf("updates %q", h.engine.updates)
+		}
+	}, onNode(t, "two"))
+}
+
+// A service that was removed is not updated, and nobody is told of trouble.
+func TestServiceIsGone(t *testing.T) {
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.alive("t1")
+		h.gets(task("t1", "quaymaster.on-rotate", "update"), "one")
+		h.engine.unwilling = fmt.Errorf("update it: %w", inject.ErrGone)
+		h.store.put("shop/db", "password", "two")
+		h.sleep(4 * refresh)
+		if len(h.engine.updates) != 1 || strings.Contains(h.log.String(), "was not told") {
+			t.Errorf("updates %q, log %s", h.engine.updates, &h.log)
 		}
 	}, onNode(t, "two"))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 
+	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/jsonedit"
 )
 
@@ -25,12 +26,8 @@ const updateAttempts = 5
 // maxService is the most that is read of a service, in bytes.
 const maxService = 4 << 20
 
-var (
-	// errOutOfSequence says that a service was changed since it was read.
-	errOutOfSequence = errors.New("it was changed by others meanwhile")
-	// errGone says that the engine does not know a service.
-	errGone = errors.New("there is no such service")
-)
+// errOutOfSequence says that a service was changed since it was read.
+var errOutOfSequence = errors.New("it was changed by others meanwhile")
 
 // ErrUnderWay says that a service is not changed because its last update has
 // not ended well. A change of whatever kind takes the place of the spec that the
@@ -47,7 +44,8 @@ var ErrUnderWay = errors.New("its last update is under way or paused")
 // for byte: the client library would drop the settings that it does not know.
 //
 // An update that somebody else has begun goes first, and one of theirs that is
-// paused is for them to decide: ErrUnderWay.
+// paused is for them to decide: ErrUnderWay. Of a service that is no more the
+// error is inject.ErrGone.
 func (e *Engine) UpdateService(ctx context.Context, serviceID string) error {
 	if err := e.changeService(ctx, serviceID, forced); err != nil {
 		return fmt.Errorf("update service %s: %w", serviceID, err)
@@ -192,7 +190,7 @@ func refusal(status int, content []byte) error {
 	case strings.Contains(said.Message, "not a swarm manager"):
 		return fmt.Errorf("%w: %s", ErrNotManager, said.Message)
 	case status == http.StatusNotFound:
-		return fmt.Errorf("%w: %s", errGone, said.Message)
+		return fmt.Errorf("%w: %s", inject.ErrGone, said.Message)
 	}
 	return fmt.Errorf("the engine says: %s", said.Message)
 }

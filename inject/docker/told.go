@@ -21,7 +21,7 @@ import (
 // While an update is under way, or paused, it says nothing: ErrUnderWay.
 func (e *Engine) TellService(ctx context.Context, serviceID, text string) error {
 	err := e.changeService(ctx, serviceID, func(service jsonedit.Node) ([]byte, error) { return told(service, text) })
-	if err != nil && !errors.Is(err, errGone) {
+	if err != nil && !errors.Is(err, inject.ErrGone) {
 		return fmt.Errorf("label service %s: %w", serviceID, err)
 	}
 	return nil
