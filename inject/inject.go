@@ -13,6 +13,7 @@ package inject
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"time"
 
@@ -132,6 +133,13 @@ type Task struct {
 	Secret             string            // its name in the swarm, and of the file
 	SecretLabels       map[string]string // say what it is
 }
+
+// LabelServiceError is the label of a swarm's service that says why its tasks do
+// not get their secrets: the swarm itself says that to nobody.
+const LabelServiceError = "quaymaster.error"
+
+// ErrGone says that a service is no more: there is nothing to do for it.
+var ErrGone = errors.New("there is no such service any more")
 
 // TaskDeliverer answers the Swarm gate. The value is the caller's to wipe.
 type TaskDeliverer interface {
