@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/quaymaster/quaymaster/broker/config"
 )
 
 // program is where the packages put the agent.
@@ -123,6 +125,29 @@ func TestTheUnitsAgree(t *testing.T) {
 		if len(values(text, "WantedBy")) == 0 {
 			t.Errorf("%s cannot be enabled", name)
 		}
+	}
+}
+
+// TestTheAgentMayWriteWhereItWrites: with its default configuration, that is.
+func TestTheAgentMayWriteWhereItWrites(t *testing.T) {
+	service := read(t, "quaymaster.service")
+	if !slices.Equal(values(service, "ProtectSystem"), []string{"strict"}) {
+		t.Error("the agent may write everywhere")
+	}
+	writable := values(service, "ReadWritePaths")
+	for key, root := range map[string]string{"RuntimeDirectory": "/run", "StateDirectory": "/var/lib", "LogsDirectory": "/var/log"} {
+		for _, name := range values(service, key) {
+			writable = append(writable, filepath.Join(root, name))
+		}
+	}
+	c := config.Default()
+	for _, dir := range []string{c.Paths.Run, c.Paths.State, filepath.Dir(c.Audit.File), c.Docker.CDIDir} {
+		if dir = strings.Replace(dir, "/var/run/", "/run/", 1); !slices.Contains(writable, dir) { // the one is a link to the other
+			t.Errorf("the agent writes in %s, and may in %v", dir, writable)
+		}
+	}
+	if !slices.Equal(values(service, "RuntimeDirectoryPreserve"), []string{"yes"}) {
+		t.Error("other programs' CDI devices go when the agent ends")
 	}
 }
 
