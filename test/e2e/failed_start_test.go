@@ -125,15 +125,6 @@ func TestStartThatFailedWithoutAStore(t *testing.T) {
 	}
 }
 
-func nameOf(t *testing.T, id string) string {
-	t.Helper()
-	inspected, err := h.Engine.Client().ContainerInspect(soon(t), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimPrefix(inspected.Name, "/")
-}
-
 // TestFailedStartsAreLeftAlone: with start_failed: false nothing is started that
 // failed, as the next agent shows, which may.
 func TestFailedStartsAreLeftAlone(t *testing.T) {
