@@ -50,6 +50,13 @@ func (b *Broker) concerns(s *served, event inject.Event) bool {
 	return len(s.others) == 0 && (s.started || !event.At.Before(s.since))
 }
 
+// isDoubted reports whether a run may be another container's.
+func (b *Broker) isDoubted(s *served) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(s.others) > 0
+}
+
 func (b *Broker) hasStarted(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +112,9 @@ func (b *Broker) onDied(event inject.Event) {
 
 func (b *Broker) onRemoved(container string) {
 	for tree, s := range b.treesOf(container) {
-		b.end(tree, s)
+		if s == nil || !b.isDoubted(s) { // else another may have it mounted; whose it is, its volume gate unmounts
+			b.end(tree, s)
+		}
 	}
 	b.store.drop(container)
 	b.forgetRestart(container)
