@@ -15,7 +15,12 @@ import (
 
 // composeFile has one service whose containers get their secrets for what
 // Compose says they are, and one that is denied.
-const composeFile = `
+type composeFile struct {
+	content string
+	way
+}
+
+var runtimeFile = composeFile{way: byRuntime, content: `
 name: composed
 services:
   db:
@@ -35,20 +40,41 @@ services:
     command: ["/probe", "/run/secrets", "hold"]
     labels:
       quaymaster.secret.password: "vault:kv/shop/db#password"
-`
+`}
 
-// tryCompose is what a user does with a compose file: up, more of it, restart,
-// down.
-func tryCompose(t *testing.T, w *world, r *row) {
+// volumeFile needs nothing in the engine's configuration, and no ref.
+var volumeFile = composeFile{way: byVolume, content: `
+name: composed
+services:
+  db:
+    image: ` + engine.ProbeImage + `
+    pull_policy: never
+    command: ["/probe", "/run/secrets", "hold"]
+    volumes: ["secrets:/run/secrets"]
+  stranger:
+    profiles: [stranger]
+    image: ` + engine.ProbeImage + `
+    pull_policy: never
+    command: ["/probe", "/run/secrets", "hold"]
+    volumes: ["strange:/run/secrets"]
+volumes:
+  secrets: {driver: "${PLUGIN}", driver_opts: {profile: ` + profile + `}}
+  strange: {driver: "${PLUGIN}", driver_opts: {profile: ` + profile + `}}
+`}
+
+// try is what a user does with a compose file: up, more of it, restart, down.
+func (f composeFile) try(t *testing.T, w *world, r *row) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(composeFile), 0o600); err != nil {
-		t.Fatal(err)
+	for name, content := range map[string]string{"compose.yaml": f.content, ".env": "PLUGIN=" + w.Plugin() + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	compose := func(ctx context.Context, args ...string) (string, error) {
 		return w.Engine.Docker(ctx, dir, append([]string{"compose", "--ansi", "never"}, args...)...)
 	}
 	defer func() {
-		if _, err := compose(context.WithoutCancel(t.Context()), "--profile", "*", "down", "--timeout", "1"); err != nil {
+		if _, err := compose(context.WithoutCancel(t.Context()), "--profile", "*", "down", "--volumes", "--timeout", "1"); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -69,7 +95,7 @@ func tryCompose(t *testing.T, w *world, r *row) {
 		}
 		for _, id := range strings.Fields(listed) {
 			started[id]++
-			countReport(t, w, r, id, started[id])
+			f.countReport(t, w, r, id, started[id])
 		}
 	}
 	if r.Starts != 2+2+3 {

@@ -4,16 +4,19 @@
 // for, in every way in which an engine is set up.
 //
 // A world is one host: an engine of one kind, in one variant, with a real Vault
-// and the agent. Each gate runs containers in each world and counts what became
-// of their starts: the first instruction saw everything, or the start failed
-// and said why. A third kind of start is counted too, and there must be none.
-// At the end the counts are printed as a table, in Markdown, and written as
-// JSON where QUAYMASTER_ENGINES_JSON says. docs/compatibility.md holds that
-// table.
+// and the agent. Containers are led to each gate in each world, and what became
+// of their starts is counted: the first instruction saw everything, or the start
+// failed and said why. A third kind of start is counted too, and there must be
+// none. TestStorm does so while the agent is killed again and again,
+// TestAgentTrouble while something is the matter with it, and TestEngineRestart
+// when the engine dies.
 //
-// A further gate is one more entry of gates; what does not fit into that (a
-// swarm, a storm) is a test of its own that makes its world with startWorld and
-// its row with world.row.
+// At the end the counts are printed as tables, in Markdown, and written as JSON
+// where QUAYMASTER_ENGINES_JSON says. docs/compatibility.md holds them.
+//
+// A further gate is one more of the ways; what does not fit into that (a swarm)
+// is a test of its own that makes its world with startWorld and its row with
+// world.row.
 package gates_test
 
 import (
@@ -40,15 +43,17 @@ func TestMain(m *testing.M) {
 // gate is a way in, and how containers are started through it.
 type gate struct {
 	name string
-	// in says whether a world has this gate; nil: all have.
-	in  func(w *world) bool
-	try func(t *testing.T, w *world, r *row)
+	try  func(t *testing.T, w *world, r *row)
 }
 
 // gates are tried in every world that has them.
-var gates = []gate{
-	{name: "runtime", try: tryRuntime},
-	{name: "runtime, compose", try: tryCompose},
+func (w *world) gates() (all []gate) {
+	for _, y := range ways {
+		if y.offered(w) {
+			all = append(all, gate{y.name, y.try})
+		}
+	}
+	return append(all, gate{"runtime, compose", runtimeFile.try}, gate{"volume, compose", volumeFile.try})
 }
 
 // TestGates is the first promise, on every engine and through every gate.
@@ -57,10 +62,8 @@ func TestGates(t *testing.T) {
 		t.Run(s.String(), func(t *testing.T) {
 			w := startWorld(t, s, basics)
 			t.Log(w.about)
-			for _, g := range gates {
-				if g.in == nil || g.in(w) {
-					t.Run(g.name, func(t *testing.T) { g.try(t, w, w.row(t, g.name)) })
-				}
+			for _, g := range w.gates() {
+				t.Run(g.name, func(t *testing.T) { g.try(t, w, w.row(t, g.name)) })
 			}
 		})
 	}

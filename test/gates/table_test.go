@@ -3,11 +3,9 @@
 package gates_test
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -15,25 +13,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/quaymaster/quaymaster/test/engine"
+	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/test/gates/table"
 )
 
-// row is what became of the starts through one gate in one world. Its methods
-// may be called side by side.
+// row counts what becomes of the starts through one gate in one world. Its
+// methods may be called side by side.
 type row struct {
-	Engine  string       `json:"engine"`
-	Variant string       `json:"variant"`
-	Gate    string       `json:"gate"`
-	About   engine.About `json:"about"`
-	Starts  int          `json:"starts"`
-	// With counts the starts whose first instruction saw everything, Refused
-	// those that failed and said why.
-	With    int `json:"with_secrets"`
-	Refused int `json:"failed_with_reason"`
-	// Without counts all others: there must be none.
-	Without int `json:"without"`
-
+	table.Row
 	t  *testing.T
+	w  *world
 	mu sync.Mutex
 }
 
@@ -57,12 +46,44 @@ func (r *row) failed(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.Starts++
-	if err == nil || !strings.Contains(err.Error(), "quaymaster: ") {
+	if !r.w.explains(err) {
 		r.Without++
 		r.t.Errorf("a start failed and did not say why: %v", err)
 		return
 	}
 	r.Refused++
+}
+
+// starts is how many were counted so far.
+func (r *row) starts() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.Starts
+}
+
+// note adds to what was measured.
+func (r *row) note(format string, values ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Note != "" {
+		r.Note += "; "
+	}
+	r.Note += fmt.Sprintf(format, values...)
+}
+
+// explains says whether an error names the agent as what did not let a
+// container start. Where nobody listens at the plugin's socket, the engine says
+// so itself.
+func (w *world) explains(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, part := range []string{"quaymaster: ", w.Plugin() + ".sock", `plugin "` + w.Plugin() + `" not found`} {
+		if strings.Contains(err.Error(), part) {
+			return true
+		}
+	}
+	return false
 }
 
 // outcome is everything that was counted.
@@ -76,44 +97,27 @@ var results outcome
 
 // row begins the row of a gate in a world.
 func (w *world) row(t *testing.T, gate string) *row {
-	r := &row{Engine: w.kind.String(), Variant: w.variant, Gate: gate, About: w.about, t: t}
+	r := &row{Row: table.Row{Engine: w.kind.String(), Variant: w.variant, Gate: gate, About: w.about}, t: t, w: w}
 	results.mu.Lock()
 	defer results.mu.Unlock()
 	results.rows = append(results.rows, r)
 	return r
 }
 
-// publish prints the table, and writes the JSON if there is a file for it.
+// publish prints the tables, and writes the JSON if there is a file for it.
 func (o *outcome) publish(w io.Writer, file string) error {
 	if len(o.rows) == 0 {
 		return nil
 	}
-	_, err := io.WriteString(w, o.table())
+	report := table.Report{Date: time.Now().UTC(), Kernel: kernel(), Machine: fmt.Sprintf("a machine of %d cores", runtime.NumCPU())}
+	for _, r := range o.rows {
+		report.Rows = append(report.Rows, r.Row)
+	}
+	fmt.Fprintf(w, "\n%s\n", report.Markdown())
 	if file == "" {
-		return err
+		return nil
 	}
-	content, failed := json.MarshalIndent(map[string]any{"date": time.Now().UTC(), "kernel": kernel(), "rows": o.rows}, "", "  ")
-	return errors.Join(err, failed, os.WriteFile(file, append(content, '\n'), 0o644))
-}
-
-// table is for people, and for docs/compatibility.md.
-func (o *outcome) table() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\nLinux %s\n", kernel())
-	said := map[string]bool{}
-	for _, r := range o.rows {
-		if line := fmt.Sprintf("- %s, %s: %v\n", r.Engine, r.Variant, r.About); !said[line] {
-			said[line] = true
-			b.WriteString(line)
-		}
-	}
-	const line = "| %-6s | %-12s | %-16s | %6v | %12v | %18v | %7v |\n"
-	fmt.Fprintf(&b, "\n"+line, "engine", "variant", "gate", "starts", "with secrets", "failed with reason", "without")
-	b.WriteString("|--------|--------------|------------------|-------:|-------------:|-------------------:|--------:|\n")
-	for _, r := range o.rows {
-		fmt.Fprintf(&b, line, r.Engine, r.Variant, r.Gate, r.Starts, r.With, r.Refused, r.Without)
-	}
-	return b.String()
+	return report.Write(file)
 }
 
 // kernel is the version of the machine's.
@@ -123,4 +127,10 @@ func kernel() string {
 		return err.Error()
 	}
 	return unix.ByteSliceToString(name.Release[:])
+}
+
+// owed says whether the agent itself makes up for a start that failed so: none
+// was there to ask.
+func (w *world) owed(err error) bool {
+	return w.explains(err) && (!strings.Contains(err.Error(), "quaymaster: ") || strings.Contains(err.Error(), inject.NoAgent))
 }

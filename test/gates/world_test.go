@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -21,7 +22,10 @@ import (
 
 // basics is the agent's configuration in most worlds. What Compose starts has
 // a grant of its own, by what Compose says of it.
-const basics = "refresh: 1s\ngate_timeout: 5s\n" + shop.Grants + `
+const basics = "refresh: 1s\ngate_timeout: 5s\n" + policy
+
+// policy is what the agent of every world lets containers have.
+const policy = profiles + shop.Grants + `
   - name: composed
     workloads: {compose.project: composed, compose.service: db}
     secrets: ["vault:kv/shop/**", "vault:kv1/shop/**"]
@@ -62,7 +66,8 @@ func settings() (all []setting) {
 type world struct {
 	*host.Host
 	setting
-	about engine.About
+	about   engine.About
+	volumes atomic.Int32 // how many were named so far
 }
 
 // startWorld starts a world that ends with the test. Its agent has the settings
@@ -73,6 +78,12 @@ func startWorld(t *testing.T, s setting, configuration string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startWorldOf(t, s, vault, configuration)
+}
+
+// startWorldOf is startWorld with a Vault, which belongs to the world.
+func startWorldOf(t *testing.T, s setting, vault host.Vault, configuration string) *world {
+	t.Helper()
 	h, err := host.Start(t.Context(), host.Options{Vault: vault, Engine: s.options})
 	if err != nil {
 		t.Fatal(err)
@@ -103,22 +114,43 @@ func startWorld(t *testing.T, s setting, configuration string) *world {
 // reports waits until the probe in a container has reported n times, over all
 // of its starts.
 func (w *world) reports(ctx context.Context, id string, n int) (reports []engine.Report, err error) {
-	waited := w.Await(ctx, fmt.Sprintf("report %d of container %.12s", n, id), func() bool {
+	waited := await(ctx, fmt.Sprintf("report %d of container %.12s", n, id), func() bool {
 		reports, err = w.Engine.Reports(ctx, id)
 		return err != nil || len(reports) >= n
 	})
 	return reports, errors.Join(waited, err)
 }
 
+// await asks again and again until ready says yes, as long as ctx allows: on a
+// busy machine, and with an agent that is killed again and again, a start takes
+// its time.
+func await(ctx context.Context, what string, ready func() bool) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ready() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited in vain for %s: %w", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
 // remove removes a container, if there is one.
 func (w *world) remove(t *testing.T, id string) {
 	t.Helper()
-	if id == "" {
-		return
-	}
-	if err := w.Engine.Client().ContainerRemove(context.WithoutCancel(t.Context()), id, container.RemoveOptions{Force: true}); err != nil {
+	if err := w.discard(context.WithoutCancel(t.Context()), id); err != nil {
 		t.Error(err)
 	}
+}
+
+// discard is docker rm --force --volumes.
+func (w *world) discard(ctx context.Context, id string) error {
+	if id == "" {
+		return nil
+	}
+	return w.Engine.Client().ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 }
 
 // soon is a context for one request.

@@ -114,7 +114,7 @@ func Start(ctx context.Context, o Options) (_ *Host, err error) {
 	if err = h.Vault.Bind(ctx, h.sts.URL()); err != nil {
 		return nil, err
 	}
-	o.Engine.Shared = h.dir // the agent's tmpfs will be in it
+	o.Engine.Shared, o.Engine.CDIDir = h.dir, h.CDIDir() // the agent's tmpfs will be in it
 	if h.Engine, err = engine.Start(ctx, o.Engine); err != nil {
 		return nil, err
 	}
@@ -274,6 +274,16 @@ func (h *Host) KillAgent() error { return h.agent.Kill() }
 
 // SignalAgent sends a signal, SIGSTOP for one.
 func (h *Host) SignalAgent(signal syscall.Signal) error { return h.agent.Signal(signal) }
+
+// AgentRuns says whether the agent's process is there, if only stopped.
+func (h *Host) AgentRuns() bool {
+	select {
+	case <-h.agent.Exited():
+		return false
+	default:
+		return true
+	}
+}
 
 // AgentPID is the agent's process.
 func (h *Host) AgentPID() int { return h.agent.PID() }
