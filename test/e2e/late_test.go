@@ -16,7 +16,7 @@ import (
 	"github.com/quaymaster/quaymaster/test/shop"
 )
 
-// filesOnly asks for what can be had late.
+// filesOnly asks for what gates can give that give no variables.
 func filesOnly() map[string]string {
 	return labels("quaymaster.secret.password", "vault:kv/shop/db#password", "quaymaster.secret.legacy", "vault:kv1/shop/legacy")
 }
@@ -96,6 +96,9 @@ func TestLateAttach(t *testing.T) {
 	}
 	if c := onList(t, h, id); c.Ungated || !c.Late || c.Gate != "late" || len(c.Files) != 1 {
 		t.Errorf("after: %+v", c)
+	}
+	if table, _, err := h.Quaymaster(soon(t), "ps", "--config", h.ConfigFile()); err != nil || !strings.Contains(table, "late") {
+		t.Errorf("%v:\n%s", err, table)
 	}
 	if records := recordsOf(id); !strings.Contains(records, `"gate":"late"`) {
 		t.Errorf("the audit log does not say that it was late: %s", records)
