@@ -164,7 +164,7 @@ func TestUpgradeInPlace(t *testing.T) {
 // killed and could hand nothing over.
 func TestHeldSecretsComeOver(t *testing.T) {
 	store := frontOfVault(t)
-	agent := supervise(t, store.Settings+"refresh: 1s\ngate_timeout: 5s\n"+grants)
+	agent := supervise(t, store.Settings+"refresh: 1s\ngate_timeout: 2s\n"+grants)
 	if err := checkThree(runProbe(t, h, probe("once", three()), gated())); err != nil {
 		t.Fatal(err)
 	}
