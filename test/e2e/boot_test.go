@@ -158,12 +158,6 @@ func TestBootWithoutAnyStore(t *testing.T) {
 	if log := h.Log()[said:]; !strings.Contains(log, "the boot cache is not used: ") || !strings.Contains(log, "altered") {
 		t.Errorf("the agent does not say what is wrong with the cache: %s", log)
 	}
-
-	b.store.Faults.Clear("")
-	await(t, h, "the store to serve again", func() bool { return again(t, b.shop) == nil })
-	if err := checkThree(lastReport(t, h, b.shop, starts+1)); err != nil {
-		t.Error(err)
-	}
 }
 
 // TestBootCacheEndsWithItsContainer: with the last container that something was

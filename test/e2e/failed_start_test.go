@@ -45,14 +45,28 @@ func TestStartThatFailedWithoutAnAgent(t *testing.T) {
 	if err := h.StopAgent(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	const port = "8081"
-	server, hostConfig := &container.Config{Image: engine.BusyboxImage, Labels: three(), StopSignal: "SIGKILL",
-		Cmd: []string{"httpd", "-f", "-p", "80", "-h", "/run/secrets"}}, always()
-	publish(t, port, server, hostConfig)
+	server, hostConfig := serving(t, three(), "8081", gated())
 	id := failsFor(t, inject.NoAgent, server, hostConfig)
 	if err := h.StartAgent(soon(t)); err != nil {
 		t.Fatal(err)
 	}
+	awaitServing(t, id, "8081")
+}
+
+// serving is a container that is to run always and publishes its secrets, at a
+// port of the engine's network.
+func serving(t *testing.T, labels map[string]string, port string, hostConfig *container.HostConfig) (*container.Config, *container.HostConfig) {
+	t.Helper()
+	config := &container.Config{Image: engine.BusyboxImage, Labels: labels, StopSignal: "SIGKILL",
+		Cmd: []string{"httpd", "-f", "-p", "80", "-h", "/run/secrets"}}
+	hostConfig.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
+	publish(t, port, config, hostConfig)
+	return config, hostConfig
+}
+
+// awaitServing waits until a container serves its secret at its port.
+func awaitServing(t *testing.T, id, port string) {
+	t.Helper()
 	await(t, h, "the server", func() bool { return running(t, id) })
 	await(t, h, "an answer at the published port", func() bool {
 		content, err := fetch(t, port, "/password")
@@ -109,7 +123,10 @@ func TestStartThatFailedWithoutAStore(t *testing.T) {
 	denied := failsFor(t, "denied by policy", probe("hold", labels("quaymaster.secret.password", "vault:kv/other/db#password")), always())
 	once := failsFor(t, unavailable, probe("hold", three()), gated())
 	id := failsFor(t, unavailable, probe("hold", three()), always())
+	server, hostConfig := serving(t, filesOnly(), "8082", byVolume("failed-start"))
+	byDriver := failsFor(t, unavailable, server, hostConfig)
 	store.Faults.Clear("")
+	awaitServing(t, byDriver, "8082")
 	reports, err := awaitReports(soon(t), h, id, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +134,7 @@ func TestStartThatFailedWithoutAStore(t *testing.T) {
 	if err := checkThree(reports[0]); err != nil {
 		t.Error(err)
 	}
-	// All three were looked at each time, so by now the others would have been tried.
+	// All were looked at each time, so by now the others would have been tried.
 	for _, left := range []string{denied, once} {
 		if running(t, left) || strings.Count(h.Log(), `msg="start refused" container=`+nameOf(t, left)) != 1 {
 			t.Errorf("container %s was started again", nameOf(t, left))

@@ -79,9 +79,8 @@ func byVolume(name string) *container.HostConfig {
 
 // starters are two for each of the gates that every engine has.
 func starters() (all []starter) {
-	files := labels("quaymaster.secret.password", "vault:kv/shop/db#password", "quaymaster.secret.legacy", "vault:kv1/shop/legacy")
 	for n := range 2 {
-		all = append(all, starter{three(), gated(), checkThree}, starter{files, byVolume(fmt.Sprint("upgrade-", n)), shop.CheckFiles})
+		all = append(all, starter{three(), gated(), checkThree}, starter{filesOnly(), byVolume(fmt.Sprint("upgrade-", n)), shop.CheckFiles})
 	}
 	return all
 }
@@ -165,7 +164,7 @@ func TestUpgradeInPlace(t *testing.T) {
 // killed and could hand nothing over.
 func TestHeldSecretsComeOver(t *testing.T) {
 	store := frontOfVault(t)
-	agent := supervise(t, store.Settings+"refresh: 1s\ngate_timeout: 5s\n"+grants)
+	agent := supervise(t, store.Settings+"refresh: 1s\ngate_timeout: 2s\n"+grants)
 	if err := checkThree(runProbe(t, h, probe("once", three()), gated())); err != nil {
 		t.Fatal(err)
 	}
