@@ -414,13 +414,15 @@ func (f fleet) storms(t *testing.T, r *row, starts int) {
 				t.Fatal(err)
 			}
 		}
-		f.settles(t, id, round, int(want))
+		if !f.settles(t, id, round, int(want)) {
+			break // what there was is counted
+		}
 	}
 	f.countStorm(t, r, id)
 }
 
 // settles waits until a round is over: all tasks are of the newest spec and run.
-func (f fleet) settles(t *testing.T, id string, round, n int) {
+func (f fleet) settles(t *testing.T, id string, round, n int) bool {
 	t.Helper()
 	begin := time.Now()
 	forced := f.updates(t, id)
@@ -437,10 +439,11 @@ func (f fleet) settles(t *testing.T, id string, round, n int) {
 		}
 		if fresh == n && len(running) == n {
 			t.Logf("round %d: %d tasks after %v", round, n, time.Since(begin).Round(time.Second))
-			return
+			return true
 		}
 		if time.Since(begin) > swarmStormPatience {
-			t.Fatalf("round %d: %d of %d tasks run after %v", round, fresh, n, swarmStormPatience)
+			t.Errorf("round %d: %d of %d tasks run after %v", round, fresh, n, swarmStormPatience)
+			return false
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
