@@ -370,7 +370,7 @@ func (f fleet) inMemory(t *testing.T) {
 }
 
 // swarmStormPatience bounds what one round of the storm takes.
-const swarmStormPatience = 3 * time.Minute
+const swarmStormPatience = 8 * time.Minute
 
 // TestSwarmStorm starts a thousand tasks, by scaling and by forcing updates,
 // while the agent is killed now and then.
