@@ -5,7 +5,7 @@
 // kept: the store holds each secret once (store.go), reads it (flight.go,
 // land.go), and reads it again at its interval or renews its lease (keep.go);
 // what has changed is swapped into running containers (refresh.go, update.go and
-// offer.go), which are then made to take notice as they asked (react.go). The watch on the engine says when containers
+// offer.go), which are then made to take notice as they asked (react.go; of a swarm's services, service.go). The watch on the engine says when containers
 // start, end and go away, and whether one runs that passed no gate (watch.go);
 // what was leased for one that is no more is revoked (revoke.go), by the next
 // agent if need be (heritage.go).

@@ -30,6 +30,8 @@ const (
 	followEvery = 5 * time.Second
 	// beginPatience is how long an update may take to begin.
 	beginPatience = time.Minute
+	// complaintsFor is how long a refusal is remembered: its service may be gone.
+	complaintsFor = time.Hour
 	// complaintLimit bounds the label, in bytes.
 	complaintLimit = 1000
 	// servicePatience bounds one question to the swarm, or one change.
@@ -47,6 +49,7 @@ type services struct {
 type service struct {
 	name     string
 	refusals map[string]string // why its tasks do not get a secret, by the secret's name
+	refused  time.Time         // when one was refused last
 
 	tellAt   time.Time // when to label it; zero: nothing is to be changed
 	toldAt   time.Time // when it was labelled last
@@ -87,11 +90,16 @@ func (s *services) wakeUp() {
 // complain has a task's service say why the task was refused. What names the one
 // task is left out: the next one is refused for the same reason.
 func (b *Broker) complain(task inject.Task, reason error) {
-	text := strings.NewReplacer(task.Name, task.Service, task.ID, "").Replace(reason.Error())
+	text := reason.Error()
+	for _, name := range []string{task.Name, task.ID} {
+		if name != "" {
+			text = strings.ReplaceAll(text, name, task.Service)
+		}
+	}
 	b.services.mu.Lock()
 	defer b.services.mu.Unlock()
 	s := b.services.of(task.ServiceID, task.Service)
-	s.refusals[task.Secret] = text
+	s.refusals[task.Secret], s.refused = text, b.Now()
 	if task.ServiceLabels[inject.LabelServiceError] == s.complaint() {
 		s.tellAt = time.Time{} // it does
 		return
@@ -108,14 +116,14 @@ func (b *Broker) complain(task inject.Task, reason error) {
 func (b *Broker) content(task inject.Task) {
 	b.services.mu.Lock()
 	defer b.services.mu.Unlock()
-	s := b.services.known[task.ServiceID]
-	if s == nil && task.ServiceLabels[inject.LabelServiceError] == "" {
+	labelled := task.ServiceLabels[inject.LabelServiceError] != ""
+	if b.services.known[task.ServiceID] == nil && !labelled {
 		return
 	}
-	s = b.services.of(task.ServiceID, task.Service)
+	s := b.services.of(task.ServiceID, task.Service)
 	_, refused := s.refusals[task.Secret]
 	delete(s.refusals, task.Secret)
-	if refused || len(s.refusals) == 0 && s.tellAt.IsZero() {
+	if refused || labelled && len(s.refusals) == 0 && s.tellAt.IsZero() {
 		s.tellAt = b.Now().Add(contentAfter)
 		b.services.wakeUp()
 	}
@@ -160,7 +168,8 @@ func (b *Broker) attendAll(ctx context.Context) (next time.Time) {
 	b.services.mu.Lock()
 	defer b.services.mu.Unlock()
 	for id, s := range b.services.known {
-		if s.tellAt.IsZero() && s.followAt.IsZero() && len(s.refusals) == 0 {
+		remembered := len(s.refusals) > 0 && b.Now().Sub(s.refused) < complaintsFor
+		if s.tellAt.IsZero() && s.followAt.IsZero() && !remembered {
 			delete(b.services.known, id)
 		}
 		next = earlier(next, earlier(s.tellAt, s.followAt))

@@ -32,7 +32,9 @@ func (b *Broker) DeliverTask(ctx context.Context, task inject.Task) (secret.Valu
 		value, err = b.furnishTask(ctx, s)
 	}
 	if err != nil {
-		b.complain(task, err)
+		if !errors.Is(ctx.Err(), context.Canceled) { // nobody waits any more
+			b.complain(task, err)
+		}
 		return value, fmt.Errorf("service %s, task %s on node %s, secret %s: %w", task.Service, task.Name, cmp.Or(task.Node, task.NodeID), task.Secret, err)
 	}
 	b.content(task)

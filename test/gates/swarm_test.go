@@ -34,6 +34,7 @@ const changed = "changed-horse-battery-staple-0xC0FFEE"
 type fleet struct {
 	*world
 	*shop.Swarm
+	counted map[string]bool // containers whose starts have been counted
 }
 
 // startFleet starts a world, and workers beside its engine.
@@ -54,7 +55,7 @@ func startFleet(t *testing.T, kind engine.Kind, workers ...string) fleet {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fleet{w, s}
+	return fleet{w, s, map[string]bool{}}
 }
 
 func joinWorkers(t *testing.T, w *world, names []string) (*shop.Swarm, error) {
@@ -129,8 +130,8 @@ func (f fleet) put(t *testing.T, password string) {
 	}
 }
 
-// count counts every container that the swarm has ever started on any node: each
-// must have seen one of the values. A task without a container has not started.
+// count counts every container that the swarm has started on any node and that
+// is still there: each must have seen one of the values. A task without a container has not started.
 func (f fleet) count(t *testing.T, r *row, values ...string) {
 	t.Helper()
 	for _, node := range f.Nodes {
@@ -139,11 +140,15 @@ func (f fleet) count(t *testing.T, r *row, values ...string) {
 			t.Fatal(err)
 		}
 		for _, c := range list {
+			if f.counted[c.ID] {
+				continue
+			}
 			found, err := node.Client().ContainerInspect(soon(t), c.ID)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if found.State.StartedAt != "" && !strings.HasPrefix(found.State.StartedAt, "0001-") {
+				f.counted[c.ID] = true
 				r.saw(saw(t, node, c.ID, values))
 			}
 		}
@@ -370,7 +375,7 @@ func (f fleet) inMemory(t *testing.T) {
 }
 
 // swarmStormPatience bounds what one round of the storm takes.
-const swarmStormPatience = 3 * time.Minute
+const swarmStormPatience = 8 * time.Minute
 
 // TestSwarmStorm starts a thousand tasks, by scaling and by forcing updates,
 // while the agent is killed now and then.
@@ -414,13 +419,16 @@ func (f fleet) storms(t *testing.T, r *row, starts int) {
 				t.Fatal(err)
 			}
 		}
-		f.settles(t, id, round, int(want))
+		if !f.settles(t, id, round, int(want)) {
+			break // what there was is counted
+		}
+		f.countStorm(t, r, id) // now: what is scaled down is gone
 	}
 	f.countStorm(t, r, id)
 }
 
 // settles waits until a round is over: all tasks are of the newest spec and run.
-func (f fleet) settles(t *testing.T, id string, round, n int) {
+func (f fleet) settles(t *testing.T, id string, round, n int) bool {
 	t.Helper()
 	begin := time.Now()
 	forced := f.updates(t, id)
@@ -437,10 +445,11 @@ func (f fleet) settles(t *testing.T, id string, round, n int) {
 		}
 		if fresh == n && len(running) == n {
 			t.Logf("round %d: %d tasks after %v", round, n, time.Since(begin).Round(time.Second))
-			return
+			return true
 		}
 		if time.Since(begin) > swarmStormPatience {
-			t.Fatalf("round %d: %d of %d tasks run after %v", round, fresh, n, swarmStormPatience)
+			t.Errorf("round %d: %d of %d tasks run after %v", round, fresh, n, swarmStormPatience)
+			return false
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
