@@ -152,6 +152,7 @@ func (b *Broker) create(s *served, owner inject.Owner, bundle inject.Bundle, edi
 	if source, err = b.Trees.Create(s.tree, owner, bundle.Files); err != nil {
 		return "", fmt.Errorf("its secrets could not be written: %w", err)
 	}
+	s.source = source
 	s.editions, s.variables = editions, b.sum(s, bundle)
 	b.store.touchNow(s.tree)
 	return source, nil
