@@ -170,6 +170,11 @@ func fits(arrival inject.Arrival, wants workload.Wants) error {
 	}
 	for _, want := range wants.Items {
 		switch {
+		case want.Kind == workload.File && arrival.Gate != inject.GateVolume && strings.HasPrefix(wants.Path+"/", "/proc/"):
+			// runc mounts nothing there (checkProcMount of its rootfs_linux.go);
+			// a volume lies where the container says.
+			return fmt.Errorf("its secrets cannot be at %s, because nothing can be mounted inside /proc: "+
+				"choose another directory with the label %spath", wants.Path, workload.Prefix)
 		case want.Kind != workload.Variable:
 		case arrival.FilesOnly:
 			return fmt.Errorf("the variable %s cannot come through the %s gate, which brings files only: "+
