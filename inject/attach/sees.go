@@ -11,8 +11,8 @@ import (
 var errElsewhere = errors.New("what lies there is not the tree")
 
 // Sees implements inject.Looker. Links are followed beneath the root of the
-// process, as it follows them itself; nothing is changed, and nothing but what a
-// directory is, is learnt of it.
+// process, as it follows them itself: what lies there is only compared, and
+// nothing is mounted or made there, for which no link would be followed.
 func (m *Mounter) Sees(ctx context.Context, pid int, source, target string) (bool, error) {
 	err := m.run(ctx, job{pid: pid, source: source, target: target}, job.sees)
 	if errors.Is(err, errElsewhere) {
