@@ -98,6 +98,9 @@ type Options struct {
 	// afterwards. Attacher is what does it, then and on request.
 	LateAttach bool
 	Attacher   inject.Attacher
+	// Looker says whether a container sees what a volume brought it; nil: nobody
+	// looks.
+	Looker inject.Looker
 	// StartFailed starts containers again that failed to start because the agent
 	// or a store was away. Driver is what the engine calls the agent's volume
 	// driver; empty: there is none.

@@ -152,6 +152,7 @@ func (b *Broker) create(s *served, owner inject.Owner, bundle inject.Bundle, edi
 	if source, err = b.Trees.Create(s.tree, owner, bundle.Files); err != nil {
 		return "", fmt.Errorf("its secrets could not be written: %w", err)
 	}
+	s.source = source
 	s.editions, s.variables = editions, b.sum(s, bundle)
 	b.store.touchNow(s.tree)
 	return source, nil
@@ -169,6 +170,11 @@ func fits(arrival inject.Arrival, wants workload.Wants) error {
 	}
 	for _, want := range wants.Items {
 		switch {
+		case want.Kind == workload.File && arrival.Gate != inject.GateVolume && strings.HasPrefix(wants.Path+"/", "/proc/"):
+			// runc mounts nothing there (checkProcMount of its rootfs_linux.go);
+			// a volume lies where the container says.
+			return fmt.Errorf("its secrets cannot be at %s, because nothing can be mounted inside /proc: "+
+				"choose another directory with the label %spath", wants.Path, workload.Prefix)
 		case want.Kind != workload.Variable:
 		case arrival.FilesOnly:
 			return fmt.Errorf("the variable %s cannot come through the %s gate, which brings files only: "+

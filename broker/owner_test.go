@@ -81,6 +81,9 @@ func TestFits(t *testing.T) {
 		"by another way":          {[]string{"/run/x/../secrets"}, true, "/run/secrets", []workload.Want{file}, "already mounts something at /run/secrets"},
 		"below":                   {[]string{"/run/secrets/db/x"}, true, "/run/secrets", []workload.Want{file}, "already mounts something at /run/secrets"},
 		"at the place of a label": {[]string{"/etc/shop"}, true, "/etc/shop", []workload.Want{file}, "choose another directory with the label quaymaster.path"},
+		"in /proc":                {nil, true, "/proc/secrets", []workload.Want{file}, "nothing can be mounted inside /proc"},
+		"variables alone":         {nil, true, "/proc/secrets", []workload.Want{variable}, ""},
+		"beside /proc":            {nil, true, "/process", []workload.Want{file}, ""},
 		"files need no memory":    {nil, false, "/run/secrets", []workload.Want{file}, ""},
 		"variables do":            {nil, false, "/run/secrets", []workload.Want{file, variable}, "the variable A would be written to a disk"},
 	} {

@@ -23,6 +23,8 @@ type served struct {
 	gate    string
 	since   time.Time // when it passed
 
+	source   string            // where its tree lies; empty: not known
+	unseen   bool              // its container runs and does not see its tree
 	started  bool              // the engine said that it runs
 	adopted  bool              // it passed its gate in the time of an earlier agent
 	keys     []key             // the secrets that are held for it

@@ -32,7 +32,7 @@ func (e *engine) mounts(id string, trees ...string) {
 	facts := e.containers[id]
 	facts.Volumes = nil
 	for _, tree := range trees {
-		facts.Volumes = append(facts.Volumes, workload.Volume{Name: "secrets", Driver: "quaymaster", MountID: tree})
+		facts.Volumes = append(facts.Volumes, workload.Volume{Name: "secrets", Driver: "quaymaster", MountID: tree, Target: "/run/secrets"})
 	}
 	e.containers[id] = facts
 }

@@ -20,7 +20,7 @@ type Status struct {
 	Failing          string    // why it cannot be given what is new; empty: nothing is wrong
 	Strategy         string
 	Owed             bool // it was not told yet of what is new
-	Ungated          bool // it runs without its secrets: it passed no gate
+	Ungated          bool // it runs without its secrets: it passed no gate, or does not see what that brought
 }
 
 // Containers returns the status of everything that is served, and of labelled
@@ -49,7 +49,7 @@ func (b *Broker) statusOf(s *served) Status {
 
 func (b *Broker) statusLocked(s *served) Status {
 	status := Status{ID: s.facts.ID, Name: s.facts.Name, Image: s.facts.Image, Gate: s.gate, Since: s.since, Path: s.wants.Path,
-		Stale: b.store.stale(s.keys), Failing: s.failing, Strategy: string(s.wants.OnRotate.Kind), Owed: s.owed}
+		Stale: b.store.stale(s.keys), Failing: s.failing, Strategy: string(s.wants.OnRotate.Kind), Owed: s.owed, Ungated: s.unseen}
 	for _, want := range s.wants.Items {
 		if want.Kind == workload.Variable {
 			status.Variables = append(status.Variables, want.Name)

@@ -83,6 +83,7 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 		known = s
 		if b.concerns(s, event) {
 			b.markStarted(s)
+			b.lookAfter(ctx, group, s)
 		}
 	}
 	if known != nil {
@@ -319,13 +320,17 @@ func (b *Broker) tellUngated(ctx context.Context, group *errgroup.Group, facts w
 	if err := b.Audit.Record(about(facts, audit.Ungated)); err != nil {
 		b.Log.Error("audit", "error", err)
 	}
-	if !b.RequireGate {
-		return
+	if b.RequireGate {
+		group.Go(func() error { // not on the watch: an unwilling container takes its time to stop
+			b.stop(ctx, facts)
+			return nil
+		})
 	}
-	group.Go(func() error { // not on the watch: an unwilling container takes its time to stop
-		if err := b.Engine.Stop(ctx, facts.ID); err != nil {
-			b.Log.Error("a container that passed no gate could not be stopped", "container", facts.Name, "error", err)
-		}
-		return nil
-	})
+}
+
+// stop ends a container that runs without its secrets.
+func (b *Broker) stop(ctx context.Context, facts workload.Facts) {
+	if err := b.Engine.Stop(ctx, facts.ID); err != nil {
+		b.Log.Error("a container that runs without its secrets could not be stopped", "container", facts.Name, "error", err)
+	}
 }

@@ -337,6 +337,6 @@ func TestUngatedContainerThatDoesNotStop(t *testing.T) {
 		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
 		h.engine.unwilling = errors.New("it does not want to")
 		h.reports(inject.Started, "db")
-		h.wasLogged("a container that passed no gate could not be stopped", 1)
+		h.wasLogged("a container that runs without its secrets could not be stopped", 1)
 	}, func(o *broker.Options) { o.RequireGate = true })
 }

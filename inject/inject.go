@@ -124,6 +124,13 @@ type Attacher interface {
 	Detach(ctx context.Context, pid int, source, target string) error
 }
 
+// Looker tells whether a process sees a tree: whether target, a path inside its
+// container, leads it to the directory source. Where that leads through a link
+// of /proc, nobody can say what it means to another process, and it is not seen.
+type Looker interface {
+	Sees(ctx context.Context, pid int, source, target string) (bool, error)
+}
+
 // Task is what the Swarm gate knows of a task that wants one secret.
 type Task struct {
 	ID, Name, Image    string

@@ -39,6 +39,7 @@ type Facts struct {
 // Volume is one that a container mounts.
 type Volume struct {
 	Name, Driver string
+	Target       string // in the container
 	Source       string // on the host; empty while it is not mounted, and for the agent's own driver
 	// MountID is what the engine gave the agent's own driver to mount it for
 	// this run; empty while it is not mounted, and for other drivers.

@@ -125,12 +125,13 @@ func newBroker(ctx context.Context, c config.Config, p parts) (*broker.Broker, e
 	if err != nil {
 		return nil, err
 	}
+	attacher := attach.New()
 	b := broker.New(broker.Options{
 		Engine: p.engine, Trees: p.memory.trees, Memos: p.memory.memos,
 		Providers: p.stores.providers, Rates: c.Rates(), CheckVersions: c.CheckVersions(), Moved: p.stores.moved,
 		Renderer: renderer, Profiles: workload.Profiles(c.ProfileLabels()), Policy: policy.New(grants(c)), Audit: p.records, Log: p.log,
 		Refresh: c.Refresh, MaxStale: c.MaxStale, RequireGate: c.RequireGate, ExecVariables: c.ExecVariables,
-		LateAttach: c.LateAttach, Attacher: attach.New(), StartFailed: c.StartFailed, Driver: c.Docker.Plugin,
+		LateAttach: c.LateAttach, Attacher: attacher, Looker: attacher, StartFailed: c.StartFailed, Driver: c.Docker.Plugin,
 		HandedOn: takeOver(p.host, p.log), BootCache: cache,
 		Now: time.Now, Jitter: rand.Float64,
 	})

@@ -74,9 +74,9 @@ func (c containerFile) described() described {
 		},
 		image: imageRef{id: c.Image, manifest: c.ImageManifest},
 	}
-	for _, m := range c.MountPoints {
+	for target, m := range c.MountPoints {
 		if m != nil && m.Type == mount.TypeVolume {
-			d.Volumes = append(d.Volumes, workload.Volume{Name: m.Name, Driver: m.Driver})
+			d.Volumes = append(d.Volumes, workload.Volume{Name: m.Name, Driver: m.Driver, Target: target})
 		}
 	}
 	return d
