@@ -54,6 +54,12 @@ type Engine interface {
 	Process(ctx context.Context, id string) (inject.Arrival, error)
 	// Tasks returns the IDs of the swarm's tasks that are not over.
 	Tasks(ctx context.Context) (map[string]bool, error)
+	// TellService has a service of the swarm say, to whoever inspects it, why
+	// its tasks do not get their secrets; an empty text takes that back.
+	TellService(ctx context.Context, serviceID, text string) error
+	// ServiceState says how the last update of a service goes, in the swarm's
+	// words; empty: it has not begun, or there is none.
+	ServiceState(ctx context.Context, serviceID string) (state, message string, err error)
 	rotation.Engine
 }
 
@@ -112,6 +118,7 @@ type Broker struct {
 	store     *store
 	debts     map[workload.StrategyKind]chan struct{} // wakes who applies strategies
 	tasks     sync.WaitGroup                          // containers that are being taken up
+	services  services                                // of the swarm
 	failed    chan struct{}                           // receives when a start has failed, or may have
 	attaching sync.Mutex                              // one late attach at a time
 
@@ -138,6 +145,7 @@ func New(options Options) *Broker {
 		memos: map[string]memo.Memo{},
 	}
 	b.failed = make(chan struct{}, 1)
+	b.services = services{known: map[string]*service{}, wake: make(chan struct{}, 1)}
 	b.store = newStore(options, b.tellTrouble)
 	b.store.seed(options.HandedOn, options.Providers, "")
 	return b
@@ -158,6 +166,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	if b.StartFailed {
 		group.Go(func() error { return b.revive(ctx) })
 	}
+	group.Go(func() error { return b.attend(ctx) })
 	for kind := range b.debts {
 		group.Go(func() error { return b.react(ctx, kind) })
 	}

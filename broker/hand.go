@@ -53,6 +53,16 @@ func (s *store) handOn(which func(*entry) bool) (held []secret.Held) {
 // shared reports whether the secret is nobody's own and hangs on nothing.
 func (e *entry) shared() bool { return e.container == "" && !e.issued && e.current.Lease.ID == "" }
 
+// holdsShared reports whether a secret is held that is nobody's own. Whoever
+// read it first, an earlier agent maybe, has asked its provider whose it is: one
+// that is away now need not be asked again.
+func (s *store) holdsShared(o origin) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.entries[o.key()]
+	return e != nil && e.edition > 0 && e.shared()
+}
+
 // seed takes up what was handed on. It is as old as it is, so a start that
 // needs it asks its provider first.
 func (s *store) seed(held []secret.Held, known map[string]providers.Provider, keeper string) {

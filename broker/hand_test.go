@@ -17,6 +17,17 @@ import (
 	"github.com/quaymaster/quaymaster/inject"
 )
 
+// remote is a store that must be asked what its secrets are, and is away as a
+// whole.
+type remote struct{ *store }
+
+// Issues implements providers.Issuer.
+func (r remote) Issues(context.Context, secret.Ref) (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return false, r.fails[""]
+}
+
 // The next agent serves starts from what the one before held, while the store
 // is away, and reads it again when that is back.
 func TestHeldValuesAreHandedOn(t *testing.T) {
@@ -44,7 +55,10 @@ func TestHeldValuesAreHandedOn(t *testing.T) {
 		h.store.put("shop/db", "password", "two")
 		h.sleep(time.Minute)
 		h.sees("api", "a", "two")
-	}, func(o *broker.Options) { o.HandedOn = handed })
+	}, func(o *broker.Options) {
+		o.HandedOn = handed
+		o.Providers["vault"] = remote{o.Providers["vault"].(*store)}
+	})
 }
 
 // What is a container's own, or hangs on a lease, is not handed on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -13,6 +14,10 @@ import (
 
 // errUngated is why a container that came up without a gate gets nothing.
 var errUngated = errors.New("the configuration says require_gate: true, so that a container which passed no gate gets nothing: create it again with the runtime gate")
+
+// detachPatience is for taking back what was mounted for a request that may be
+// over.
+const detachPatience = 10 * time.Second
 
 // Attach gives a running container that passed no gate its files after all, and
 // returns what it is. Its first instructions ran without them, which is why its
@@ -50,7 +55,7 @@ func (b *Broker) attach(ctx context.Context, arrival inject.Arrival, s *served) 
 		err = errors.New("it asks for no file")
 	}
 	if err == nil {
-		err = b.Attacher.Attach(ctx, arrival.PID, delivery.Source, delivery.Target)
+		err = b.mount(ctx, arrival, delivery)
 	}
 	if err != nil {
 		b.end(s.tree, s)
@@ -59,6 +64,31 @@ func (b *Broker) attach(ctx context.Context, arrival inject.Arrival, s *served) 
 	b.markStarted(s)
 	b.Log.Warn("a container got its secrets late: its first instructions ran without them", "container", s.facts.Name, "id", s.facts.ID)
 	return nil
+}
+
+// mount mounts the tree into the container. A process is known by its number
+// alone, which may be another's by now, of another container even: the engine
+// is asked again when the mount is there, and it is taken back if it is not
+// sure to be in the right place.
+func (b *Broker) mount(ctx context.Context, arrival inject.Arrival, delivery inject.Delivery) error {
+	if err := b.Attacher.Attach(ctx, arrival.PID, delivery.Source, delivery.Target); err != nil {
+		return err
+	}
+	now, err := b.Engine.Process(ctx, arrival.Container)
+	if err == nil && now.PID == arrival.PID {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it began again meanwhile: try again")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachPatience)
+	defer cancel()
+	// While the tree is still there, which is how the mount is known. What stays
+	// mounted is an empty directory, once the tree is wiped.
+	if failed := b.Attacher.Detach(ctx, arrival.PID, delivery.Source, delivery.Target); failed != nil {
+		b.Log.Warn("a tree could not be unmounted and is wiped where it is", "container", arrival.Container, "error", failed)
+	}
+	return err
 }
 
 // attachLate does what Attach does for a container that was met without a gate,

@@ -3,6 +3,10 @@ package broker_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,16 +17,28 @@ import (
 
 // mounter notes what is mounted into processes.
 type mounter struct {
-	mounted []string
-	err     error
+	mounted, unmounted []string
+	meanwhile          func() // happens while it mounts
+	err                error
 }
 
 func (m *mounter) Attach(_ context.Context, pid int, source, target string) error {
 	if pid != 4711 {
 		return errors.New("no such process")
 	}
-	m.mounted = append(m.mounted, source[strings.LastIndex(source, "/")+1:]+" "+target)
+	m.mounted = append(m.mounted, path.Base(source)+" "+target)
+	if m.meanwhile != nil {
+		m.meanwhile()
+	}
 	return m.err
+}
+
+func (m *mounter) Detach(_ context.Context, pid int, source, target string) error {
+	if _, err := os.Stat(source); err != nil {
+		return err
+	}
+	m.unmounted = append(m.unmounted, fmt.Sprintf("%d %s %s", pid, path.Base(source), target))
+	return nil
 }
 
 func withMounter(m *mounter) func(*broker.Options) {
@@ -91,6 +107,30 @@ func TestAttachIsRefused(t *testing.T) {
 	}, withMounter(m))
 }
 
+// While a tree is mounted the container may end and begin again, and its
+// process's number may be another container's.
+func TestAttachToAnotherProcess(t *testing.T) {
+	m := &mounter{}
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		for want, meanwhile := range map[string]func(){
+			"began again meanwhile": func() { h.engine.again++ },
+			"does not run":          func() { h.engine.setRunning("db", false) },
+		} {
+			h.engine.setRunning("db", true)
+			h.engine.again, m.meanwhile, m.unmounted = 0, meanwhile, nil
+			if _, err := h.Attach(t.Context(), "db"); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+			if !slices.Equal(m.unmounted, []string{"4711 db /run/secrets"}) {
+				t.Errorf("unmounted %q", m.unmounted)
+			}
+			h.hasNoTree("db")
+		}
+	}, withMounter(m))
+}
+
 // The configuration may have it done for all, and require_gate forbids it.
 func TestLateAttachByItself(t *testing.T) {
 	for _, strict := range []bool{false, true} {
@@ -111,4 +151,27 @@ func TestLateAttachByItself(t *testing.T) {
 			h.wasLogged("got its secrets late", 1)
 		}, withMounter(m), func(o *broker.Options) { o.LateAttach, o.RequireGate = true, strict })
 	}
+}
+
+// An agent that requires a gate does not keep what an earlier one gave late.
+func TestRequireGateEndsWhatWasLate(t *testing.T) {
+	strict := false
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		h.engine.create("db", "quaymaster.secret.a", "vault:shop/db")
+		h.reports(inject.Started, "db")
+		if _, err := h.Attach(t.Context(), "db"); err != nil {
+			t.Fatal(err)
+		}
+		h.stop()
+		strict = true
+		h.boot()
+		h.sleep(1)
+		if !slices.Equal(h.engine.stopped, []string{"db"}) {
+			t.Errorf("stopped: %q", h.engine.stopped)
+		}
+		h.reports(inject.Died, "db")
+		h.hasNoTree("db")
+	}, withMounter(&mounter{}), memos, func(o *broker.Options) { o.RequireGate = strict })
 }

@@ -129,6 +129,8 @@ type engine struct {
 	starts     []string
 	starting   func(id string) error // called by Start, when set
 	updates    []string              // services that were updated
+	labelled   []string              // services that were made to say something: "<service> <text>"
+	rollout    string                // how the update of a service goes
 	tasks      map[string]bool       // those that are not over
 	signals    []string              // "<id> <signal>"
 	restarts   []string
@@ -137,6 +139,7 @@ type engine struct {
 	deaf       error  // what every question is answered with
 	learning   func() // called by Facts, when set
 	listed     func() // called by Running, when set
+	again      int    // how many processes every container had before this one
 }
 
 // happening is an event, and what is closed when it has been dealt with.
@@ -320,7 +323,7 @@ func (e *engine) Process(_ context.Context, id string) (inject.Arrival, error) {
 		return inject.Arrival{}, fmt.Errorf("container %s does not run", id)
 	}
 	a := arrival(id)
-	a.Gate, a.PID = "", 4711
+	a.Gate, a.PID = "", 4711+e.again
 	return a, nil
 }
 
@@ -330,6 +333,23 @@ func (e *engine) UpdateService(_ context.Context, id string) error {
 	defer e.mu.Unlock()
 	e.updates = append(e.updates, id)
 	return e.unwilling
+}
+
+// TellService implements broker.Engine.
+func (e *engine) TellService(_ context.Context, id, text string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unwilling == nil {
+		e.labelled = append(e.labelled, id+" "+text)
+	}
+	return e.unwilling
+}
+
+// ServiceState implements broker.Engine.
+func (e *engine) ServiceState(context.Context, string) (state, message string, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.rollout, "", e.deaf
 }
 
 // Tasks implements broker.Engine.

@@ -2,12 +2,14 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker/rotation"
 	"github.com/quaymaster/quaymaster/broker/workload"
+	"github.com/quaymaster/quaymaster/inject"
 )
 
 const (
@@ -169,6 +171,7 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	s.applying = false
 	b.store.touchNow(s.tree)
 	switch runs := b.served[s.tree] == s; {
+	case errors.Is(err, inject.ErrGone): // its tasks end
 	case err != nil && runs:
 		s.owed = true
 		delete(b.restarted, s.target()) // it was not
@@ -176,6 +179,9 @@ func (b *Broker) applyStrategy(ctx context.Context, s *served) error {
 	case err != nil && s.wants.OnRotate.Kind == workload.StrategyRestart:
 		b.Log.Error("a container was stopped for its new secrets and may not have started again", "container", s.facts.Name, "id", s.facts.ID,
 			"error", err, "remedy", "docker start "+s.facts.Name)
+	case err == nil && s.task != nil:
+		b.follow(*s.task)
+		b.Log.Info("a service is updated for its new secrets", "service", s.task.Service)
 	case err == nil:
 		b.Log.Info("container told of its new secrets", "container", s.facts.Name, "id", s.facts.ID, "strategy", s.wants.OnRotate.Kind)
 	}

@@ -109,6 +109,40 @@ func TestVolumeOfTwoContainers(t *testing.T) {
 	}, withProfile)
 }
 
+// What becomes of the container that it was not, is nothing to the one that it
+// was: neither for this agent, nor for the next.
+func TestVolumeOfTwoContainersOfWhichOneGoes(t *testing.T) {
+	_, memos := withMemos(t)
+	onHost(t, func(t *testing.T, h *host) {
+		h.store.put("shop/db", "password", "one")
+		for _, id := range []string{"api", "old", "web"} {
+			h.engine.create(id)
+		}
+		for _, tree := range []string{"m1", "m2"} {
+			if _, err := h.deliver(t.Context(), volume(tree, "shop-db", "api", "old", "web")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.reports(inject.Died, "api")
+		h.reports(inject.Removed, "api")
+		h.engine.mounts("web", "m1")
+		h.reports(inject.Started, "web")
+		h.sees("m1", "a", "one")
+		h.sees("m2", "a", "one")
+		h.stop()
+		h.boot()
+		h.reports(inject.Died, "api")
+		h.reports(inject.Removed, "api")
+		h.sees("m2", "a", "one")
+		h.engine.mounts("old", "m2")
+		h.reports(inject.Started, "old")
+		h.store.put("shop/db", "password", "two")
+		h.sleep(refresh)
+		h.sees("m1", "a", "two")
+		h.sees("m2", "a", "two")
+	}, withProfile, memos)
+}
+
 // What one of them may not have, or would get otherwise, none gets.
 func TestVolumeOfTwoContainersThatDiffer(t *testing.T) {
 	onHost(t, func(t *testing.T, h *host) {

@@ -32,10 +32,11 @@ func (b *Broker) DeliverTask(ctx context.Context, task inject.Task) (secret.Valu
 		value, err = b.furnishTask(ctx, s)
 	}
 	if err != nil {
-		err = fmt.Errorf("service %s, task %s on node %s, secret %s: %w", task.Service, task.Name, cmp.Or(task.Node, task.NodeID), task.Secret, err)
-		b.Log.Warn("a task of the swarm does not get its secret", "reason", err)
+		b.complain(task, err)
+		return value, fmt.Errorf("service %s, task %s on node %s, secret %s: %w", task.Service, task.Name, cmp.Or(task.Node, task.NodeID), task.Secret, err)
 	}
-	return value, err
+	b.content(task)
+	return value, nil
 }
 
 // runOfTask reads what a task asks for.
@@ -69,6 +70,7 @@ func factsOfTask(task inject.Task) workload.Facts {
 			labels[key] = value
 		}
 	}
+	delete(labels, inject.LabelServiceError) // the agent's own
 	labels[workload.LabelSwarmService] = task.Service
 	return workload.Facts{ID: task.ID, Name: task.Name, Image: task.Image, Labels: labels, Node: cmp.Or(task.Node, task.NodeID)}
 }
@@ -97,6 +99,10 @@ func (b *Broker) furnishTask(ctx context.Context, s *served) (value secret.Value
 	s.editions, s.variables = editions, b.sum(s, bundle)
 	if before != nil { // it is asked for again: the task has what it got first
 		s.variables = before.variables
+		if before.owed {
+			b.owe(s)
+			s.owedAt = before.owedAt
+		}
 	}
 	b.store.touchNow(s.tree)
 	b.Log.Info("secret delivered to a task", "service", s.task.Service, "task", s.task.Name, "node", s.facts.Node, "secret", s.task.Secret)

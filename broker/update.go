@@ -154,7 +154,7 @@ func (b *Broker) update(s *served) error {
 	if err != nil {
 		return err
 	}
-	return b.swap(s, bundle.Files, editions, change)
+	return b.swap(s, bundle, editions, change)
 }
 
 // compare says what an update would change. Variables are compared with those
@@ -179,20 +179,23 @@ func (b *Broker) compare(s *served, bundle inject.Bundle) (change rotation.Chang
 }
 
 // swap makes the update, unless the container has ended or begun again.
-func (b *Broker) swap(s *served, files []inject.File, editions map[key]int, change rotation.Change) error {
+func (b *Broker) swap(s *served, bundle inject.Bundle, editions map[key]int, change rotation.Change) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.served[s.tree] != s {
 		return errWentAway
 	}
 	if change.Files {
-		if _, err := b.Trees.Swap(s.tree, files); err != nil {
+		if _, err := b.Trees.Swap(s.tree, bundle.Files); err != nil {
 			return fmt.Errorf("its secrets could not be written: %w", err)
 		}
 		s.pruneAt = b.Now().Add(pruneAfter)
-		b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(files))
+		b.Log.Info("secrets rotated", "container", s.facts.Name, "id", s.facts.ID, "files", len(bundle.Files))
 	}
 	s.editions = editions
+	if s.task != nil { // one value is one update, also when the swarm went back and the task lives on
+		s.variables = b.sum(s, bundle)
+	}
 	if rotation.Calls(s.wants.OnRotate, change) {
 		b.owe(s)
 	}

@@ -50,6 +50,13 @@ func (b *Broker) concerns(s *served, event inject.Event) bool {
 	return len(s.others) == 0 && (s.started || !event.At.Before(s.since))
 }
 
+// isDoubted reports whether a run may be another container's.
+func (b *Broker) isDoubted(s *served) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(s.others) > 0
+}
+
 func (b *Broker) hasStarted(s *served) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -105,7 +112,9 @@ func (b *Broker) onDied(event inject.Event) {
 
 func (b *Broker) onRemoved(container string) {
 	for tree, s := range b.treesOf(container) {
-		b.end(tree, s)
+		if s == nil || !b.isDoubted(s) { // else another may have it mounted; whose it is, its volume gate unmounts
+			b.end(tree, s)
+		}
 	}
 	b.store.drop(container)
 	b.forgetRestart(container)
@@ -207,7 +216,11 @@ func (b *Broker) noteStray(tree string) {
 // and kept fresh. Without, it passed none.
 func (b *Broker) meet(ctx context.Context, group *errgroup.Group, facts workload.Facts, trees []string) {
 	for _, tree := range trees {
-		if b.get(tree) == nil {
+		switch {
+		case b.get(tree) != nil:
+		case b.RequireGate && b.isLate(tree): // it passed no gate then either
+			b.reportUngated(ctx, group, facts)
+		default:
 			b.takeOver(tree, facts)
 		}
 	}
@@ -223,6 +236,14 @@ func (b *Broker) lookForLabels(ctx context.Context, group *errgroup.Group, facts
 	if workload.Labelled(facts.Labels) && !b.servedByLabels(facts.ID) {
 		b.reportUngated(ctx, group, facts)
 	}
+}
+
+// isLate reports whether an earlier agent gave the tree to a container that ran
+// already.
+func (b *Broker) isLate(tree string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.memos[tree].Gate == inject.GateLate
 }
 
 // takeOver serves a run that passed the gate of an earlier agent.

@@ -149,7 +149,7 @@ func (b *Broker) originOf(ctx context.Context, s *served, ref secret.Ref, login 
 		}
 		o.provider = delegator.For(clientOf(s.facts, login))
 	}
-	if issuer, issues := o.provider.(providers.Issuer); issues {
+	if issuer, issues := o.provider.(providers.Issuer); issues && !b.store.holdsShared(o) {
 		var err error
 		if o.issued, err = issuer.Issues(ctx, ref); err != nil {
 			return o, err

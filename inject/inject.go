@@ -13,6 +13,7 @@ package inject
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"time"
 
@@ -112,11 +113,15 @@ type Ender interface {
 	End(ctx context.Context, tree string)
 }
 
-// Attacher mounts a tree read-only into a process's mount namespace. target is
-// a path inside the container, whose owner may have prepared it: no link is
-// followed and nothing but a missing directory is made.
+// Attacher mounts a tree read-only into a process's mount namespace, and takes
+// it out again. target is a path inside the container, whose owner may have
+// prepared it: no link is followed and nothing but a missing directory is made.
 type Attacher interface {
+	// Attach leaves nothing mounted when it fails.
 	Attach(ctx context.Context, pid int, source, target string) error
+	// Detach unmounts source, which must still be there. A process that has
+	// ended, or anything else at target, is no error.
+	Detach(ctx context.Context, pid int, source, target string) error
 }
 
 // Task is what the Swarm gate knows of a task that wants one secret.
@@ -128,6 +133,13 @@ type Task struct {
 	Secret             string            // its name in the swarm, and of the file
 	SecretLabels       map[string]string // say what it is
 }
+
+// LabelServiceError is the label of a swarm's service that says why its tasks do
+// not get their secrets: the swarm itself says that to nobody.
+const LabelServiceError = "quaymaster.error"
+
+// ErrGone says that a service is no more: there is nothing to do for it.
+var ErrGone = errors.New("there is no such service any more")
 
 // TaskDeliverer answers the Swarm gate. The value is the caller's to wipe.
 type TaskDeliverer interface {

@@ -71,7 +71,8 @@ type call struct {
 	logFormat string
 	root      string
 	bundle    string // of create and run
-	id        string // of create, run and exec; "" when it is missing
+	pidFile   string // of create and run: where runc writes the first process's number
+	id        string // of create, run, start and exec; "" when it is missing
 	process   string // of exec: the file that describes the process; "" when there is none
 	processAt int    // the argument that names it
 }
@@ -121,7 +122,7 @@ func parseCall(args []string) call {
 	return c
 }
 
-// parseCommand reads the flags of create or run. Flags end where the ID stands,
+// parseCommand reads the flags of create, run or start. Flags end where the ID stands,
 // which is last.
 func (c *call) parseCommand(args []string) {
 	if len(args) == 0 || strings.HasPrefix(args[len(args)-1], "-") {
@@ -130,12 +131,15 @@ func (c *call) parseCommand(args []string) {
 	c.id = args[len(args)-1]
 	for args = args[:len(args)-1]; len(args) > 0 && args[0] != "--"; {
 		name, value, used := flag(args)
-		if (name == "bundle" || name == "b") && value != "" {
+		switch {
+		case (name == "bundle" || name == "b") && value != "":
 			c.bundle = value
-			args = args[min(used, len(args)):]
-			continue
+		case name == "pid-file" && value != "":
+			c.pidFile = value
+		default:
+			used = 1
 		}
-		args = args[1:]
+		args = args[min(used, len(args)):]
 	}
 }
 

@@ -47,13 +47,13 @@ func TestParseSettings(t *testing.T) {
 }
 
 func TestParseCall(t *testing.T) {
-	docker := call{command: "create", log: "/b/log.json", logFormat: "json", root: "/var/run/docker/runtime-runc/moby", bundle: "/b", id: "4f1c"}
+	docker := call{command: "create", log: "/b/log.json", logFormat: "json", root: "/var/run/docker/runtime-runc/moby", bundle: "/b", pidFile: "/b/init.pid", id: "4f1c"}
 	least := call{command: "create", root: "/run/runc", bundle: ".", id: "4f1c"}
 	other := func(command string) call { return call{command: command, root: "/run/runc", bundle: "."} }
 	for line, want := range map[string]call{
 		"--root /var/run/docker/runtime-runc/moby --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid 4f1c": docker,
 		"--root=/var/run/docker/runtime-runc/moby --log=/b/log.json --log-format=json create --bundle=/b --pid-file=/b/init.pid --no-pivot 4f1c":       docker,
-		"-root /var/run/docker/runtime-runc/moby -log /b/log.json -log-format json create -b /b -console-socket /c 4f1c":                               docker,
+		"-root /var/run/docker/runtime-runc/moby -log /b/log.json -log-format json create -b /b -console-socket /c -pid-file /b/init.pid 4f1c":         docker,
 		"--debug --criu run --rootless auto --new value --newer --newest=1 create 4f1c":                                                                least,
 		"--flag create 4f1c":              least,
 		"create --preserve-fds 3 -- 4f1c": least,

@@ -132,14 +132,14 @@ func readFileText(t *testing.T, path string) string {
 }
 
 func FuzzMark(f *testing.F) {
-	f.Add([]byte(markHeader+"\"4f1c\"\n\"TOKEN\" \"TOKEN=x\"\n"), "4f1c", "TOKEN", "TOKEN=\n\xff")
+	f.Add([]byte(markName+" 1\n\"4f1c\"\n\"TOKEN\" \"TOKEN=x\"\n"), "4f1c", "TOKEN", "TOKEN=\n\xff")
 	f.Fuzz(func(t *testing.T, text []byte, id, name, engine string) {
-		decodeMark(text, id)
+		decodeMark(decodeNote(text, markName, id))
 		want := []spec.Inherited{{Name: name, Engine: []string{engine}}, {Name: "B", Engine: []string{}}}
-		if got := decodeMark(encodeMark(id, want), id); !reflect.DeepEqual(got, want) {
+		if got := decodeMark(decodeNote(encodeMark(id, want), markName, id)); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%q became %q", want, got)
 		}
-		if got := decodeMark(encodeMark(id, want), id+"x"); got != nil {
+		if got := decodeMark(decodeNote(encodeMark(id, want), markName, id+"x")); got != nil {
 			t.Fatalf("another container has %q", got)
 		}
 	})

@@ -57,13 +57,13 @@ func (g gate) pass() error {
 	case wire.Refuse:
 		return failure(answer.Message)
 	case wire.Deliver:
-		return g.deliver(b, request, answer)
+		return g.deliver(b, request, answer, w.name)
 	}
 	return nil
 }
 
 // deliver writes what the agent answered into the bundle.
-func (g gate) deliver(b *bundle, request wire.Request, answer wire.Answer) error {
+func (g gate) deliver(b *bundle, request wire.Request, answer wire.Answer, name string) error {
 	if len(answer.Variables) > 0 && !request.MemoryOnly {
 		return failure("container " + g.id + " gets variables, but the engine keeps " + b.path + " or " + g.root +
 			" on a disk, where they would stay: put them on a tmpfs (the engine's exec-root, usually below /run), or deliver files")
@@ -72,10 +72,8 @@ func (g gate) deliver(b *bundle, request wire.Request, answer wire.Answer) error
 	if err != nil {
 		return because("container "+g.id, err)
 	}
-	if len(answer.Variables) > 0 {
-		if err := b.mark(g.id, answer); err != nil {
-			return because("container "+g.id, err)
-		}
+	if err := g.leave(b, answer, name); err != nil {
+		return because("container "+g.id, err)
 	}
 	return b.replace(config)
 }

@@ -16,7 +16,8 @@
 // bundle.go reads and rewrites the bundle's config.json, agent.go speaks to the
 // agent. A container that carries no label of ours never depends on the agent.
 // Where the gate left word of it, a process that is started later gets the same
-// variables: exec.go.
+// variables: exec.go. Where it left word of a tree, start first looks whether the
+// container will see it: placed.go.
 //
 // The program is also the hook of a CDI device, quaymaster-runtime … cdi-hook
 // --profile NAME: hook.go.
@@ -70,6 +71,9 @@ func run(s settings, call call, args []string) error {
 		if err := g.pass(); err != nil {
 			return err
 		}
+	}
+	if err := call.verify(runc, args); err != nil {
+		return err
 	}
 	if args, err = call.withVariables(args); err != nil {
 		return err

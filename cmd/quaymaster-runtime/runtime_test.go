@@ -251,10 +251,12 @@ func (e engine) wantFailed(t *testing.T, o outcome, parts ...string) {
 	e.wantClean(t)
 }
 
-// wantClean holds that the bundle has config.json and nothing else.
+// wantClean holds that the bundle has config.json, the note of a tree, a log,
+// and nothing else.
 func (e engine) wantClean(t *testing.T) {
 	t.Helper()
 	entries, err := os.ReadDir(e.bundle)
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return e.Name() == placedName || e.Name() == "log.json" })
 	if err != nil || len(entries) > 1 {
 		t.Errorf("in the bundle: %v, %v", entries, err)
 	}

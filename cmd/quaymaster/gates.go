@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"github.com/quaymaster/quaymaster/broker"
 	"github.com/quaymaster/quaymaster/broker/api"
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/attach"
 	"github.com/quaymaster/quaymaster/inject/cdi"
@@ -127,7 +129,15 @@ func writeDevices(c config.Config, log *slog.Logger) error {
 		log.Warn("no CDI devices are offered", "error", err)
 		return nil
 	}
-	o := cdi.Options{Dir: c.Docker.CDIDir, Hook: hook, Run: c.Paths.Run, Timeout: c.GateTimeout, Profiles: map[string]string{}}
+	return cdi.Write(cdi.Options{
+		Dir: c.Docker.CDIDir, Hook: hook, Run: c.Paths.Run, Timeout: c.GateTimeout, Profiles: deviceProfiles(c, log),
+	})
+}
+
+// deviceProfiles are the profiles that can be devices, with their paths in the
+// container.
+func deviceProfiles(c config.Config, log *slog.Logger) map[string]string {
+	paths := map[string]string{}
 	for name, profile := range c.Profiles {
 		if len(profile.Secrets) == 0 {
 			continue
@@ -136,9 +146,9 @@ func writeDevices(c config.Config, log *slog.Logger) error {
 			log.Warn("a profile is not offered as a CDI device", "profile", name, "error", err)
 			continue
 		}
-		o.Profiles[name] = profile.Path
+		paths[name] = cmp.Or(profile.Path, workload.DefaultPath)
 	}
-	return cdi.Write(o)
+	return paths
 }
 
 // desk answers the commands.

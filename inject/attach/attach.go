@@ -90,10 +90,10 @@ func (m *Mounter) AttachAt(ctx context.Context, pid int, root, source, target st
 	return m.run(ctx, job{pid: pid, root: root, source: source, target: target}, job.attach)
 }
 
-// Detach unmounts source from target, and from wherever a container that renames
-// directories has moved it. A process that has ended, or anything else at
-// target, is no error. source must still be there: it is how the mount is told
-// from others.
+// Detach implements inject.Attacher: it unmounts source from target, and from
+// wherever a container that renames directories has moved it. A process that has
+// ended, or anything else at target, is no error. source must still be there: it
+// is how the mount is told from others.
 func (m *Mounter) Detach(ctx context.Context, pid int, source, target string) error {
 	err := m.run(ctx, job{pid: pid, source: source, target: target}, job.detach)
 	if errors.Is(err, ErrGone) {

@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/docker/docker/api/types/swarm"
 	"github.com/docker/docker/client"
 
+	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/jsonedit"
 )
 
@@ -27,6 +29,12 @@ const maxService = 4 << 20
 // errOutOfSequence says that a service was changed since it was read.
 var errOutOfSequence = errors.New("it was changed by others meanwhile")
 
+// ErrUnderWay says that a service is not changed because its last update has
+// not ended well. A change of whatever kind takes the place of the spec that the
+// swarm would go back to, and has an update go on that it has paused
+// (UpdateService in swarmkit's manager/controlapi).
+var ErrUnderWay = errors.New("its last update is under way or paused")
+
 // UpdateService begins a rolling update of a service in which nothing changes
 // but the counter that forces one, as docker service update --force does: all
 // tasks are replaced as the service's update configuration says, and so get
@@ -34,48 +42,86 @@ var errOutOfSequence = errors.New("it was changed by others meanwhile")
 //
 // The service is read and written as the engine's newest API has it, and byte
 // for byte: the client library would drop the settings that it does not know.
+//
+// An update that somebody else has begun goes first, and one of theirs that is
+// paused is for them to decide: ErrUnderWay. Of a service that is no more the
+// error is inject.ErrGone.
 func (e *Engine) UpdateService(ctx context.Context, serviceID string) error {
-	var err error
-	for range updateAttempts {
-		if err = e.updateService(ctx, serviceID); !errors.Is(err, errOutOfSequence) {
-			break
-		}
-	}
-	if err != nil {
+	if err := e.changeService(ctx, serviceID, forced); err != nil {
 		return fmt.Errorf("update service %s: %w", serviceID, err)
 	}
 	return nil
 }
 
-func (e *Engine) updateService(ctx context.Context, serviceID string) error {
-	path := "/services/" + url.PathEscape(serviceID)
-	service, err := e.call(ctx, http.MethodGet, path, nil)
-	if err != nil {
-		return err
+// changeService writes the spec that change makes of a service; nil: it stays as
+// it is.
+func (e *Engine) changeService(ctx context.Context, serviceID string, change func(service jsonedit.Node) (spec []byte, err error)) (err error) {
+	for range updateAttempts {
+		if err = e.changeOnce(ctx, serviceID, change); !errors.Is(err, errOutOfSequence) {
+			return err
+		}
 	}
-	version, spec, err := forced(service)
-	if err != nil {
-		return err
-	}
-	_, err = e.call(ctx, http.MethodPost, path+"/update?version="+version, spec)
 	return err
 }
 
-// forced reads a service and returns the number of its version, and its spec
-// with the counter one higher.
-func forced(service []byte) (version string, spec []byte, err error) {
-	root, err := jsonedit.Parse(service)
+func (e *Engine) changeOnce(ctx context.Context, serviceID string, change func(service jsonedit.Node) (spec []byte, err error)) error {
+	path := "/services/" + url.PathEscape(serviceID)
+	answer, err := e.call(ctx, http.MethodGet, path, nil)
 	if err != nil {
-		return "", nil, fmt.Errorf("read the service: %w", err)
+		return err
 	}
-	index := root.Get("Version", "Index")
+	service, err := jsonedit.Parse(answer)
+	if err != nil {
+		return fmt.Errorf("read the service: %w", err)
+	}
+	index := service.Get("Version", "Index")
 	if index.Kind() != jsonedit.Number {
-		return "", nil, errors.New("the engine does not say its version")
+		return errors.New("the engine does not say its version")
 	}
-	if spec, err = force(root.Get("Spec").Raw()); err != nil {
-		return "", nil, err
+	spec, err := change(service)
+	if err != nil || spec == nil {
+		return err
 	}
-	return string(index.Raw()), spec, nil
+	_, err = e.call(ctx, http.MethodPost, path+"/update?version="+string(index.Raw()), spec)
+	return err
+}
+
+// forced is a service's spec with the counter one higher.
+func forced(service jsonedit.Node) ([]byte, error) {
+	switch state := stateOf(service); {
+	case state == swarm.UpdateStateRollbackStarted,
+		(state == swarm.UpdateStateUpdating || state == swarm.UpdateStatePaused) && !onlyForced(service):
+		return nil, fmt.Errorf("%w (%s)", ErrUnderWay, state)
+	}
+	return force(service.Get("Spec").Raw())
+}
+
+// stateOf is how a service's last update goes; empty: there is none.
+func stateOf(service jsonedit.Node) swarm.UpdateState {
+	state, _ := service.Get("UpdateStatus", "State").Text()
+	return swarm.UpdateState(state)
+}
+
+// onlyForced reports whether nothing but the counter has changed with the last
+// update: nobody is harmed when that goes on.
+func onlyForced(service jsonedit.Node) bool {
+	without := func(spec jsonedit.Node) string {
+		if spec.Kind() != jsonedit.Object {
+			return ""
+		}
+		text := bytes.Clone(spec.Raw())
+		root, err := jsonedit.Parse(text)
+		if err != nil || root.Get("TaskTemplate", "ForceUpdate").Kind() == jsonedit.Missing {
+			return string(text)
+		}
+		text, err = jsonedit.Apply(text, root.Get("TaskTemplate", "ForceUpdate").Replace("0"))
+		if err != nil {
+			return ""
+		}
+		return string(text)
+	}
+	now, before := without(service.Get("Spec")), without(service.Get("PreviousSpec"))
+	return now != "" && now == before
 }
 
 func force(spec []byte) ([]byte, error) {
@@ -143,6 +189,8 @@ func refusal(status int, content []byte) error {
 		return fmt.Errorf("%w: %s", errOutOfSequence, said.Message)
 	case strings.Contains(said.Message, "not a swarm manager"):
 		return fmt.Errorf("%w: %s", ErrNotManager, said.Message)
+	case status == http.StatusNotFound:
+		return fmt.Errorf("%w: %s", inject.ErrGone, said.Message)
 	}
 	return fmt.Errorf("the engine says: %s", said.Message)
 }

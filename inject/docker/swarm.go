@@ -62,9 +62,13 @@ func ended(state swarm.TaskState) bool {
 
 // ServiceState returns how the last update of a service went: updating,
 // completed, paused, rollback_started, rollback_paused or rollback_completed;
-// empty when there was none, or it has not begun. The message is the swarm's.
+// empty when there was none, it has not begun, or the service is gone. The
+// message is the swarm's.
 func (e *Engine) ServiceState(ctx context.Context, serviceID string) (state, message string, err error) {
 	service, _, err := e.api.ServiceInspectWithRaw(ctx, serviceID, swarm.ServiceInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return "", "", nil
+	}
 	if err != nil {
 		return "", "", fmt.Errorf("inspect service %s: %w", serviceID, ofSwarm(err))
 	}

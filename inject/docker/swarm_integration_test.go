@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/docker/api/types/swarm"
 
+	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/inject/docker"
 	"github.com/quaymaster/quaymaster/test/engine"
 )
@@ -48,8 +49,18 @@ func TestSwarm(t *testing.T) {
 		state, _, err := d.ServiceState(t.Context(), id)
 		return err == nil && state == string(swarm.UpdateStateCompleted)
 	})
+	tell(t, e, d, id)
 	if err := e.Client().ServiceRemove(t.Context(), id); err != nil {
 		t.Fatal(err)
+	}
+	if err := d.UpdateService(t.Context(), id); !errors.Is(err, inject.ErrGone) {
+		t.Errorf("the update of a service that is gone: %v", err)
+	}
+	if err := d.TellService(t.Context(), id, "x"); err != nil {
+		t.Errorf("a service that is gone is labelled: %v", err)
+	}
+	if state, _, err := d.ServiceState(t.Context(), id); err != nil || state != "" {
+		t.Errorf("the state of a service that is gone: %q, %v", state, err)
 	}
 	eventually(t, "the tasks of a removed service end", func() bool {
 		tasks, err := d.Tasks(t.Context())
@@ -71,6 +82,33 @@ func serve(t *testing.T, e *engine.Engine) (id string) {
 		t.Fatal(err)
 	}
 	return made.ID
+}
+
+// tell has a service say something and take it back: no task is replaced, and
+// nothing else changes.
+func tell(t *testing.T, e *engine.Engine, d *docker.Engine, id string) {
+	t.Helper()
+	before, _, err := e.Client().ServiceInspectWithRaw(t.Context(), id, swarm.ServiceInspectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks := twoTasks(t, d, nil)
+	for _, text := range []string{"no \"grant\"", "no \"grant\"", ""} {
+		if err := d.TellService(t.Context(), id, text); err != nil {
+			t.Error(err)
+		}
+		after, _, err := e.Client().ServiceInspectWithRaw(t.Context(), id, swarm.ServiceInspectOptions{})
+		if err != nil || after.Spec.Labels[inject.LabelServiceError] != text {
+			t.Errorf("labels %v, %v", after.Spec.Labels, err)
+		}
+		delete(after.Spec.Labels, inject.LabelServiceError)
+		if !reflect.DeepEqual(after.Spec, before.Spec) {
+			t.Errorf("the spec is %+v, want %+v", after.Spec, before.Spec)
+		}
+	}
+	if now := twoTasks(t, d, nil); !reflect.DeepEqual(now, tasks) {
+		t.Errorf("tasks %v, before %v", now, tasks)
+	}
 }
 
 // twoTasks waits until two tasks live, and none of the old ones.

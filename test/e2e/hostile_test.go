@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"net"
 	"os"
 	"os/exec"
@@ -157,24 +158,82 @@ func TestHostileImages(t *testing.T) {
 	}
 }
 
-// TestALinkThroughProcLeadsNotOut: runc resolves such a link as it sees /proc,
-// so the tree is mounted somewhere else in the container than where the link
-// leads its processes. An image that does this keeps its secrets from its own
-// containers; that none of it reaches the host is what is tested.
-func TestALinkThroughProcLeadsNotOut(t *testing.T) {
-	outside := theirs(t)
-	for _, to := range []string{"/proc/self/cwd" + outside, "/proc/1/root" + outside} {
-		config := probe("once", three())
-		config.Image, config.Cmd = prepared(t, directory("run", 0o755), symlink("run/secrets", to)), []string{"/probe", "/nothing"}
-		result, err := h.Engine.Run(soon(t), config, gated())
-		if result.ID != "" {
-			remove(t, h, result.ID)
-		}
-		t.Logf("%s: %v", to, err)
+const notSecrets = "what lies at /run/secrets in it is not its secrets"
+
+// nameOf is the container's name.
+func nameOf(t *testing.T, id string) string {
+	t.Helper()
+	inspected, err := h.Engine.Client().ContainerInspect(soon(t), id)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return strings.TrimPrefix(inspected.Name, "/")
+}
+
+// TestALinkThroughProc: runc resolves such a link as it sees /proc itself, so it
+// mounts the tree somewhere else in the container than where the link leads its
+// processes. The container does not start, nothing of the host's is touched, and
+// what was prepared for it is wiped.
+func TestALinkThroughProc(t *testing.T) {
+	outside := theirs(t)
+	for name, image := range map[string][]tar.Header{
+		"cwd":            {directory("run", 0o755), symlink("run/secrets", "/proc/self/cwd"+outside)},
+		"root":           {directory("run", 0o755), symlink("run/secrets", "/proc/1/root"+outside)},
+		"relative":       {directory("run", 0o755), symlink("run/secrets", "../proc/thread-self/cwd/x")},
+		"parent":         {symlink("run", "/proc/self/cwd"+outside)},
+		"link to a link": {directory("run", 0o755), symlink("run/secrets", "/srv"), symlink("srv", "/proc/self/cwd"+outside)},
+	} {
+		for how, change := range map[string]func(*container.HostConfig){
+			"":            func(*container.HostConfig) {},
+			", its pid":   func(c *container.HostConfig) { c.PidMode = "host" },
+			", by init":   func(c *container.HostConfig) { c.Init = new(true) },
+			", read-only": func(c *container.HostConfig) { c.ReadonlyRootfs = true },
+		} {
+			t.Run(name+how, func(t *testing.T) {
+				config, hostConfig := probe("once", three()), gated()
+				config.Image = prepared(t, image...)
+				change(hostConfig)
+				message := refused(t, h, config, hostConfig)
+				if !strings.Contains(message, notSecrets) && !strings.Contains(message, "error mounting") { // by runc, which does not follow every link
+					t.Errorf("the message is %s", message)
+				}
+			})
+		}
+	}
+	t.Run("in a volume", func(t *testing.T) { linkInAVolume(t, "/proc/self/cwd"+outside) })
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil || strings.Contains(string(mounts), outside) {
 		t.Errorf("something is mounted in the host's directory: %v", err)
+	}
+}
+
+// linkInAVolume: a refused start leaves nothing, and when the link is gone the
+// next one succeeds.
+func linkInAVolume(t *testing.T, to string) {
+	dir := t.TempDir()
+	if err := os.Symlink(to, filepath.Join(dir, "secrets")); err != nil {
+		t.Fatal(err)
+	}
+	config, hostConfig := probe("once", three()), gated()
+	config.User, hostConfig.Binds = "65534", []string{dir + ":/run:ro"}
+	id, err := h.Engine.Launch(soon(t), config, hostConfig)
+	defer remove(t, h, id)
+	for range 2 {
+		if err == nil || !strings.Contains(err.Error(), "error mounting") && // by the newest engine's runc, which follows no such link
+			!strings.Contains(err.Error(), "container "+nameOf(t, id)+" ("+id+") did not start: "+notSecrets) {
+			t.Errorf("it started, or says something else: %v", err)
+		}
+		await(t, h, "all that the engine had of it to go", func() bool {
+			found, err := exec.CommandContext(t.Context(), "find", h.Engine.ExecRoot(), "-name", id+"*").Output()
+			return err == nil && len(found) == 0
+		})
+		err = h.Engine.Client().ContainerStart(soon(t), id, container.StartOptions{})
+	}
+	if err := errors.Join(os.Remove(filepath.Join(dir, "secrets")), os.Mkdir(filepath.Join(dir, "secrets"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Engine.Client().ContainerStart(soon(t), id, container.StartOptions{}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -73,6 +73,9 @@ type Options struct {
 	// start, even if it has a mount namespace of its own. There are machines
 	// on which / is not shared, as systemd would have it.
 	Shared string
+	// Hostname is what the Engine's host is called; empty: as the machine. The
+	// nodes of a swarm are told apart by it.
+	Hostname string
 	// ExtraConfig is merged into daemon.json and wins over the above.
 	ExtraConfig map[string]any
 }
@@ -87,6 +90,7 @@ type Engine struct {
 	network    *netns.Namespace
 	mounts     *os.File // the mount namespace; nil: the machine's
 	shared     string   // Options.Shared, mounted on itself
+	hostname   string   // Options.Hostname
 	containerd *daemon.Daemon
 	dockerd    *daemon.Daemon
 	client     *client.Client
@@ -108,7 +112,7 @@ func Start(ctx context.Context, o Options) (_ *Engine, err error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{kind: kind, programs: programs}
+	e := &Engine{kind: kind, programs: programs, hostname: o.Hostname}
 	if err := e.claim(ctx, o.Parent); err != nil {
 		return nil, err
 	}
@@ -261,10 +265,25 @@ func (e *Engine) launch(program string, args ...string) (process *daemon.Daemon,
 				return err
 			}
 		}
+		if err := e.nameHost(); err != nil {
+			return err
+		}
 		process, err = daemon.Start(cmd, e.LogFile())
 		return err
 	})
 	return process, err
+}
+
+// nameHost gives the thread that it is called on, and what that starts, a host
+// name of its own.
+func (e *Engine) nameHost() error {
+	if e.hostname == "" {
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+		return fmt.Errorf("make a UTS namespace: %w", err)
+	}
+	return unix.Sethostname([]byte(e.hostname))
 }
 
 // find is the path of a program that the machine must have.

@@ -25,6 +25,7 @@ import (
 	"github.com/quaymaster/quaymaster/test/daemon"
 	"github.com/quaymaster/quaymaster/test/engine"
 	"github.com/quaymaster/quaymaster/test/netns"
+	"github.com/quaymaster/quaymaster/test/supervisor"
 )
 
 // What the stand-in of AWS tells about the host, and how Vault knows it.
@@ -73,9 +74,10 @@ type Host struct {
 	// Namespace is the network that the next agent lives in; nil: the machine's.
 	Namespace *netns.Namespace
 
-	imds, sts *cloudsim.Server
-	bin       string
-	agent     *daemon.Daemon
+	imds, sts  *cloudsim.Server
+	bin        string
+	agent      *daemon.Daemon
+	supervisor *supervisor.Supervisor // nil: the agent was started plainly
 }
 
 // Options of a Host.
@@ -181,7 +183,7 @@ func (h *Host) Configure(more string) error {
 		fmt.Fprintf(&b, "docker: {host: %q, plugin: %q, cdi_dir: %q}\n", h.Engine.Host(), h.Plugin(), h.CDIDir())
 	}
 	fmt.Fprintf(&b, "paths: {run: %q, state: %q}\naudit: {file: %q}\n%s\n",
-		h.run, h.file("state"), h.AuditFile(), more)
+		h.run, h.StateDir(), h.AuditFile(), more)
 	if err := os.WriteFile(h.ConfigFile(), b.Bytes(), 0o600); err != nil {
 		return fmt.Errorf("write the agent's configuration: %w", err)
 	}
@@ -218,10 +220,22 @@ func (h *Host) Install(ctx context.Context, more ...string) (stdout string, err 
 	return stdout, err
 }
 
+// StateDir is where the agent keeps what it may keep on a disk.
+func (h *Host) StateDir() string { return h.file("state") }
+
+func (h *Host) agentCommand() []string {
+	return []string{filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile()}
+}
+
+func (h *Host) agentEnvironment() []string {
+	return append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
+}
+
 // StartAgent starts the agent and waits until its gate is open.
 func (h *Host) StartAgent(ctx context.Context) error {
-	command := exec.Command(filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile())
-	command.Env = append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
+	args := h.agentCommand()
+	command := exec.Command(args[0], args[1:]...)
+	command.Env = h.agentEnvironment()
 	offset := len(h.Log())
 	err := h.Namespace.Do(func() (err error) {
 		h.agent, err = daemon.Start(command, h.LogFile())
@@ -241,13 +255,17 @@ func (h *Host) StartAgent(ctx context.Context) error {
 	})
 }
 
-// StopAgent ends the agent as systemd does.
+// StopAgent ends the agent as systemd does, and its supervisor if it has one.
 func (h *Host) StopAgent(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if running := h.supervisor; running != nil {
+		h.supervisor = nil
+		return running.Stop(ctx)
+	}
 	if h.agent == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	return h.agent.Stop(ctx)
 }
 
@@ -289,6 +307,19 @@ func (h *Host) Await(ctx context.Context, what string, ready func() bool) error 
 	return nil
 }
 
+// ForgetMemory takes away what the agent keeps in memory, as a reboot does. The
+// agent must have ended.
+func (h *Host) ForgetMemory() error {
+	var errs []error
+	for _, mounted := range []string{"view", "memory"} {
+		if err := syscall.Unmount(filepath.Join(h.run, mounted), syscall.MNT_DETACH); err != nil &&
+			!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
+			errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Remove ends everything and leaves nothing behind.
 func (h *Host) Remove(ctx context.Context) error {
 	var errs []error
@@ -303,13 +334,7 @@ func (h *Host) Remove(ctx context.Context) error {
 	}
 	errs = append(errs, h.Vault.Remove(ctx))
 	if h.dir != "" {
-		for _, mounted := range []string{"view", "memory"} {
-			if err := syscall.Unmount(filepath.Join(h.run, mounted), syscall.MNT_DETACH); err != nil &&
-				!errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOENT) { // neither mounted nor there
-				errs = append(errs, fmt.Errorf("unmount the trees: %w", err))
-			}
-		}
-		errs = append(errs, os.RemoveAll(h.dir))
+		errs = append(errs, h.ForgetMemory(), os.RemoveAll(h.dir))
 	}
 	return errors.Join(errs...)
 }

@@ -15,6 +15,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,8 @@ type Options struct {
 	Watchdog time.Duration
 	// Dir is for the notification socket and the service's log.
 	Dir string
+	// Log is the file that the service's output is appended to; empty: one in Dir.
+	Log string
 }
 
 // Supervisor runs one service.
@@ -128,7 +131,7 @@ func listen(path string) (*os.File, error) {
 func (s *Supervisor) notifyPath() string { return filepath.Join(s.Dir, "notify.sock") }
 
 // LogFile is where the service's output goes, over all of its processes.
-func (s *Supervisor) LogFile() string { return filepath.Join(s.Dir, "service.log") }
+func (s *Supervisor) LogFile() string { return cmp.Or(s.Log, filepath.Join(s.Dir, "service.log")) }
 
 // State is what the present process has said.
 func (s *Supervisor) State() State {
@@ -230,6 +233,9 @@ func (s *Supervisor) close() error {
 	}
 	for _, k := range s.kept {
 		errs = append(errs, k.file.Close())
+	}
+	if s.notify != nil {
+		errs = append(errs, os.Remove(s.notifyPath()))
 	}
 	for _, file := range []*os.File{s.waking, s.wake} {
 		if file != nil {
