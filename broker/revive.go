@@ -111,14 +111,15 @@ func (b *Broker) reviveOne(ctx context.Context, f inject.Failure, r *revival) {
 	b.Log.Info("started a container again that had failed to start for want of the agent or of a store", "container", f.Name, "id", f.Container)
 }
 
-// forOurSake reports whether a start failed for something that passes by itself.
-// Who started a container without a restart policy while a store was away has
-// been told so, and may not want it later.
+// forOurSake reports whether a start failed for something that passes by itself:
+// no agent, no store, or an engine that says nothing because it just restores
+// its containers. Who started a container without a restart policy while a store
+// was away has been told so, and may not want it later.
 func (b *Broker) forOurSake(f inject.Failure) bool {
 	if strings.Contains(f.Reason, inject.NoAgent) || b.missedDriver(f.Reason) {
 		return true
 	}
-	return f.Restarts && strings.Contains(f.Reason, providers.ErrUnavailable.Error())
+	return f.Restarts && (strings.Contains(f.Reason, providers.ErrUnavailable.Error()) || strings.Contains(f.Reason, inject.NotLearnt))
 }
 
 // missedDriver knows how the engine says that a volume driver is not there

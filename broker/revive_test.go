@@ -36,11 +36,12 @@ func TestFailedStartsAreMadeUpFor(t *testing.T) {
 		h.engine.fail("missing", `error looking up volume plugin quaymaster: plugin "quaymaster" not found`, true)
 		h.engine.fail("store", "quaymaster: container store: "+providers.ErrUnavailable.Error()+": connection refused", true)
 		h.engine.fail("job", "quaymaster: container job: "+providers.ErrUnavailable.Error()+": connection refused", false)
+		h.engine.fail("boot", "quaymaster: container boot: what it is could not be learnt: which labels of the container come from its image is not known", true)
 		h.engine.fail("denied", "quaymaster: container denied: denied by policy", true)
 		h.engine.fail("port", "driver failed programming external connectivity: port is already allocated", true)
 		h.boot()
 		h.sleep(5 * time.Second)
-		if got, want := h.engine.started(), []string{"gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
+		if got, want := h.engine.started(), []string{"boot", "gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
 			t.Errorf("started %q, want %q", got, want)
 		}
 	}, revives)
