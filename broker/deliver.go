@@ -50,7 +50,7 @@ func (b *Broker) meetAtGate(ctx context.Context, arrival inject.Arrival) (*serve
 		}
 		facts, err := b.Engine.Facts(ctx, id, engineDir)
 		if err != nil {
-			return nil, fmt.Errorf("container %s: what it is could not be learnt: %w", id, err)
+			return nil, fmt.Errorf("container %s: what it is %s: %w", id, inject.NotLearnt, err)
 		}
 		if arrival.User != nil {
 			user := workload.User(*arrival.User)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/quaymaster/quaymaster/inject"
+	"github.com/quaymaster/quaymaster/inject/cdi"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -111,14 +112,15 @@ func (b *Broker) reviveOne(ctx context.Context, f inject.Failure, r *revival) {
 	b.Log.Info("started a container again that had failed to start for want of the agent or of a store", "container", f.Name, "id", f.Container)
 }
 
-// forOurSake reports whether a start failed for something that passes by itself.
-// Who started a container without a restart policy while a store was away has
-// been told so, and may not want it later.
+// forOurSake reports whether a start failed for something that passes by itself:
+// no agent, no store, or an engine that says nothing because it just restores
+// its containers. Who started a container without a restart policy while a store
+// was away has been told so, and may not want it later.
 func (b *Broker) forOurSake(f inject.Failure) bool {
-	if strings.Contains(f.Reason, inject.NoAgent) || b.missedDriver(f.Reason) {
+	if strings.Contains(f.Reason, inject.NoAgent) || b.missedDriver(f.Reason) || b.missedDevice(f.Reason) {
 		return true
 	}
-	return f.Restarts && strings.Contains(f.Reason, providers.ErrUnavailable.Error())
+	return f.Restarts && (strings.Contains(f.Reason, providers.ErrUnavailable.Error()) || strings.Contains(f.Reason, inject.NotLearnt))
 }
 
 // missedDriver knows how the engine says that a volume driver is not there
@@ -126,4 +128,19 @@ func (b *Broker) forOurSake(f inject.Failure) bool {
 func (b *Broker) missedDriver(reason string) bool {
 	return b.Driver != "" && strings.Contains(reason, "olume") &&
 		(strings.Contains(reason, b.Driver+".sock") || strings.Contains(reason, "plugin \""+b.Driver+"\" not found"))
+}
+
+// missedDevice knows how the engine says that a profile which the host has is no
+// CDI device (InjectDevices in CDI's pkg/cdi/cache.go): after a boot it is one
+// from when the agent has said so.
+func (b *Broker) missedDevice(reason string) bool {
+	_, missed, _ := strings.Cut(reason, "unresolvable CDI devices ")
+	for device := range strings.SplitSeq(missed, ", ") {
+		name, ours := strings.CutPrefix(device, cdi.Kind+"=")
+		name, _, _ = strings.Cut(name, ":")
+		if _, known := b.Profiles[name]; ours && known {
+			return true
+		}
+	}
+	return false
 }

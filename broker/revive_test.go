@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/broker"
+	"github.com/quaymaster/quaymaster/broker/workload"
 	"github.com/quaymaster/quaymaster/inject"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -36,14 +37,17 @@ func TestFailedStartsAreMadeUpFor(t *testing.T) {
 		h.engine.fail("missing", `error looking up volume plugin quaymaster: plugin "quaymaster" not found`, true)
 		h.engine.fail("store", "quaymaster: container store: "+providers.ErrUnavailable.Error()+": connection refused", true)
 		h.engine.fail("job", "quaymaster: container job: "+providers.ErrUnavailable.Error()+": connection refused", false)
+		h.engine.fail("device", "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=0, quaymaster.dev/secrets=shop-db", false)
+		h.engine.fail("typo", "CDI device injection failed: unresolvable CDI devices quaymaster.dev/secrets=shop-dbx", true)
+		h.engine.fail("boot", "quaymaster: container boot: what it is could not be learnt: which labels of the container come from its image is not known", true)
 		h.engine.fail("denied", "quaymaster: container denied: denied by policy", true)
 		h.engine.fail("port", "driver failed programming external connectivity: port is already allocated", true)
 		h.boot()
 		h.sleep(5 * time.Second)
-		if got, want := h.engine.started(), []string{"gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
+		if got, want := h.engine.started(), []string{"boot", "device", "gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
 			t.Errorf("started %q, want %q", got, want)
 		}
-	}, revives)
+	}, revives, func(o *broker.Options) { o.Profiles = workload.Profiles{"shop-db": {}} })
 }
 
 // One that fails again is tried again, ever slower, until it runs.

@@ -103,7 +103,7 @@ func load(t *testing.T, text []byte) (config.Config, error) {
 	if err := os.WriteFile(own, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	loaded, warnings, err := config.Load(own)
+	loaded, warnings, err := config.Load(own, workload.CheckLabels)
 	if err == nil && len(warnings) > 0 {
 		err = fmt.Errorf("%v", warnings)
 	}

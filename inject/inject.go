@@ -157,6 +157,10 @@ type TaskDeliverer interface {
 // answered.
 const NoAgent = wire.NoAgent
 
+// NotLearnt is what every gate's message has in it that refused a container
+// because nobody said what it is: the engine answers no more, or not yet.
+const NotLearnt = "could not be learnt"
+
 // Failure is a container whose last start failed.
 type Failure struct {
 	Container, Name string

@@ -41,7 +41,7 @@ func (g *Gate) mount(ctx context.Context, r request) (answer, error) {
 	defer cancel()
 	candidates, err := g.Finder.Mounting(ctx, g.Driver, r.Name)
 	if err != nil {
-		return answer{}, fmt.Errorf("the agent could not find out which container starts: %s", oneLine(err.Error()))
+		return answer{}, fmt.Errorf("which container starts %s: %s", inject.NotLearnt, oneLine(err.Error()))
 	}
 	if path, used := g.mountedAgain(r, candidates); used {
 		return answer{Mountpoint: path}, nil

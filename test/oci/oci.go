@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	_ "github.com/opencontainers/runtime-spec/specs-go" // keeps the module in go.mod
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
