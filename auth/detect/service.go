@@ -60,7 +60,7 @@ func Look(ctx context.Context, cloud Cloud, o Options) (Service, error) {
 	}
 	s := Service{Address: o.service(cloud)}
 	if cloud == AWS && strings.EqualFold(o.Getenv("AWS_EC2_METADATA_DISABLED"), "true") {
-		return s, fmt.Errorf("%w: AWS_EC2_METADATA_DISABLED is true, so EC2's metadata service is not asked", auth.ErrNoIdentity)
+		return s, fmt.Errorf("AWS_EC2_METADATA_DISABLED is true, so EC2's metadata service is not asked: %w", auth.ErrNoIdentity)
 	}
 	client := imds.NewClient()
 	client.Transport = noting{client.Transport, &s.Clock}
@@ -69,7 +69,7 @@ func Look(ctx context.Context, cloud Cloud, o Options) (Service, error) {
 		if refused, ok := errors.AsType[*statusError](err); ok && refused.off() || errors.Is(err, syscall.ECONNREFUSED) {
 			decision = auth.ErrNoIdentity
 		}
-		return s, fmt.Errorf("%w: the metadata service at %s: %s", decision, s.Address, reason(err))
+		return s, fmt.Errorf("the metadata service at %s: %s: %w", s.Address, reason(err), decision)
 	}
 	if cloud == AWS {
 		s.Reach = reachOfAWS(ctx, s.Address)
