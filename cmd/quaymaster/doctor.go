@@ -56,8 +56,9 @@ func doctorCommand() *cobra.Command {
 		Short: "Look at this host from its identity to its containers, and say what is wrong and what to do",
 		Long: "Look at this host from its identity to its containers, and say what is wrong and what to do.\n\n" +
 			"It logs in to each Vault as the agent does, asks what the grants name, and revokes its token. It shows no value, and\n" +
-			"changes nothing (systemd makes the machine's own key when a boot cache first needs it). Exit codes: 0 nothing failed, 1 something failed, 3 wrong configuration. Run it as root, in\n" +
-			"the agent's environment: what another user cannot see is said.",
+			"changes nothing (systemd makes the machine's own key when a boot cache first needs it). Run it as root, in the\n" +
+			"agent's environment: what another user cannot see is said.\n\n" +
+			"Exit codes: 0 nothing failed, 1 something failed, 3 wrong configuration.",
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			findings, err := diagnose(c.Context(), file)

@@ -78,6 +78,8 @@ func (d *doctor) storeAnswers(ctx context.Context, name string, settings config.
 			got, err := from.Fetch(ctx, ref.Whole())
 			got.Wipe()
 			switch {
+			case errors.Is(err, providers.ErrInvalid): // the store was not asked; the grant's line says why
+				continue
 			case errors.Is(err, providers.ErrUnavailable):
 				return wrong("check the region or endpoint, the route and the packet filters on the way, and that the host's identity is what the store asks for", "%v", err)
 			case errors.Is(err, providers.ErrDenied):
