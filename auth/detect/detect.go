@@ -39,7 +39,7 @@ type Options struct {
 	DMI string
 	// Endpoints are the base URLs of metadata services by cloud; nil: the
 	// link-local addresses. A service that the environment names in its own
-	// SDK's variable decides by itself: see Detect.
+	// SDK's variable decides by itself: see Find.
 	Endpoints map[Cloud]string
 	// Getenv reads the environment.
 	Getenv func(string) string
@@ -52,52 +52,71 @@ type finding struct {
 	why   string
 }
 
-// Detect returns the cloud that the machine runs in. A variable that the
+// Found is the cloud that a machine runs in, and what says so, for people.
+type Found struct {
+	Cloud Cloud
+	By    string // "firmware (/sys/class/dmi/id): sys_vendor says aws"
+}
+
+// Detect returns the cloud that the machine runs in, as Find finds it.
+func Detect(ctx context.Context, o Options) (Cloud, error) {
+	found, err := Find(ctx, o)
+	return found.Cloud, err
+}
+
+// Find returns the cloud that the machine runs in. A variable that the
 // cloud's own SDK reads (AWS_EC2_METADATA_SERVICE_ENDPOINT, GCE_METADATA_HOST)
 // says where somebody has put that cloud's metadata service, and so which
 // cloud it is; so do those by which ECS gives a task its keys, which is all
 // that a task without a metadata service has. Without any sign of a cloud the error wraps auth.ErrNoIdentity
 // and lists what was tried.
-func Detect(ctx context.Context, o Options) (Cloud, error) {
-	if cloud, named := byEnvironment(o.Getenv); named {
-		return cloud, nil
+func Find(ctx context.Context, o Options) (Found, error) {
+	if found, named := byEnvironment(o.Getenv); named {
+		return found, nil
 	}
 	fromFirmware := firmware(o.DMI)
 	if fromFirmware.cloud != "" {
-		return fromFirmware.cloud, nil
+		return fromFirmware.found(), nil
 	}
 	findings := append([]finding{fromFirmware}, probeAll(ctx, o.Endpoints)...)
-	found := map[Cloud]bool{}
+	found := map[Cloud]Found{}
 	var tried []string
 	for _, f := range findings {
 		if f.cloud != "" {
-			found[f.cloud] = true
+			found[f.cloud] = f.found()
 		}
 		tried = append(tried, f.place+": "+f.why)
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("%w that is certain: several metadata services answer; set identity to aws, azure or gcp (%s)",
+		return Found{}, fmt.Errorf("%w that is certain: several metadata services answer; set identity to aws, azure or gcp (%s)",
 			auth.ErrNoIdentity, strings.Join(tried, "; "))
 	}
-	for cloud := range found {
-		return cloud, nil
+	for _, only := range found {
+		return only, nil
 	}
-	return "", fmt.Errorf("%w: this does not look like a machine of AWS, Azure or GCP; if it is one, set identity to its name. Tried: %s",
+	return Found{}, fmt.Errorf("%w: this does not look like a machine of AWS, Azure or GCP; if it is one, set identity to its name. Tried: %s",
 		auth.ErrNoIdentity, strings.Join(tried, "; "))
 }
 
-func byEnvironment(getenv func(string) string) (Cloud, bool) {
-	gcp, aws := getenv("GCE_METADATA_HOST") != "", false
-	for _, name := range []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
-		aws = aws || getenv(name) != ""
+func (f finding) found() Found { return Found{f.cloud, f.place + ": " + f.why} }
+
+func byEnvironment(getenv func(string) string) (Found, bool) {
+	gcp, aws := "", ""
+	if getenv(gcpVariable) != "" {
+		gcp = gcpVariable
+	}
+	for _, name := range []string{awsVariable, "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"} {
+		if aws == "" && getenv(name) != "" {
+			aws = name
+		}
 	}
 	switch {
-	case aws && !gcp:
-		return AWS, true
-	case gcp && !aws:
-		return GCP, true
+	case aws != "" && gcp == "":
+		return Found{AWS, "the variable " + aws}, true
+	case gcp != "" && aws == "":
+		return Found{GCP, "the variable " + gcp}, true
 	}
-	return "", false
+	return Found{}, false
 }
 
 // errNotIt is why a probe's answer does not count.

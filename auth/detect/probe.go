@@ -113,7 +113,7 @@ func ask(ctx context.Context, client *http.Client, method, address, name, value 
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, nil, fmt.Errorf("%w: status %d", errNotIt, answer.StatusCode)
+		return nil, nil, &statusError{answer.StatusCode}
 	}
 	body, err := io.ReadAll(answer.Body)
 	return body, answer.Header, err

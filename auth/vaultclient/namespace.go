@@ -2,8 +2,6 @@ package vaultclient
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"strings"
 )
 
@@ -15,24 +13,11 @@ func (c *Client) IgnoresNamespaces(ctx context.Context) (bool, error) {
 	if c.namespace == "" {
 		return false, nil
 	}
-	// Whatever state the server is in, it is to say what it is: its defaults
-	// are 429 for a standby and 501, 503 and more for others.
-	states := map[string][]string{
-		"standbyok": {"true"}, "perfstandbyok": {"true"}, "drsecondarycode": {"299"}, "sealedcode": {"299"}, "uninitcode": {"299"},
-	}
-	answer, err := c.Anonymous().WithNamespace("").Logical().ReadRawWithDataWithContext(ctx, "sys/health", states)
+	health, err := c.Health(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer answer.Body.Close()
-	var health struct {
-		Version    string `json:"version"`
-		Enterprise *bool  `json:"enterprise"`
-	}
-	if err := json.NewDecoder(answer.Body).Decode(&health); err != nil {
-		return false, fmt.Errorf("reading sys/health: %w", err)
-	}
-	return isCommunity(health.Version, health.Enterprise), nil
+	return isCommunity(health.Version, health.enterprise), nil
 }
 
 // isCommunity reports whether sys/health describes a Vault Community. Older

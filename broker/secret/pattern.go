@@ -65,6 +65,10 @@ func parsePattern(text string) (Pattern, error) {
 // Provider is the name of the provider whose refs the pattern can match.
 func (p Pattern) Provider() string { return p.provider }
 
+// Path is how the paths of the refs begin that p can match, decoded, and whether
+// that is the whole path: whether there is but one.
+func (p Pattern) Path() (beginning string, whole bool) { return p.path[0], len(p.path) == 1 }
+
 // String returns the text that was parsed.
 func (p Pattern) String() string { return p.text }
 

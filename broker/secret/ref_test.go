@@ -149,3 +149,27 @@ func FuzzRef(f *testing.F) {
 		}
 	})
 }
+
+// TestPathOfAPattern: what all refs that it can match have in common.
+func TestPathOfAPattern(t *testing.T) {
+	for text, want := range map[string]struct {
+		beginning string
+		whole     bool
+	}{
+		"vault:kv/shop/db":                  {"kv/shop/db", true},
+		"vault:kv/shop/db#pass*@*":          {"kv/shop/db", true},
+		"vault:kv/shop/d%2Ab":               {"kv/shop/d*b", true},
+		"vault:pki/issue/web?common_name=*": {"pki/issue/web", true},
+		"vault:kv/shop%20floor/**":          {"kv/shop floor/", false},
+		"vault:kv/*/db":                     {"kv/", false},
+		"vault:**":                          {"", false},
+	} {
+		pattern, err := secret.ParsePattern(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if beginning, whole := pattern.Path(); beginning != want.beginning || whole != want.whole {
+			t.Errorf("%s: %q, %v", text, beginning, whole)
+		}
+	}
+}

@@ -74,6 +74,11 @@ func (p prover) attestor(role string) (auth.Attestor, error) {
 	}
 	return aws.New(aws.Options{
 		Type: aws.Type(c.AWS.Login), STSRegion: p.settings.STSRegion, STSEndpoint: p.settings.STSEndpoint,
-		NonceFile: filepath.Join(memoryRoot(c), "aws-nonce-"+p.provider),
+		NonceFile: p.nonceFile(),
 	})
+}
+
+// nonceFile keeps what Vault remembers of the first login of type ec2.
+func (p prover) nonceFile() string {
+	return filepath.Join(memoryRoot(p.config), "aws-nonce-"+p.provider)
 }

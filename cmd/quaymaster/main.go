@@ -83,7 +83,7 @@ func command() *cobra.Command {
 	})
 	install := &cobra.Command{Use: "install", Short: "Put Quaymaster in Docker's way", Args: noArgs, RunE: help}
 	install.AddCommand(installRuntimeCommand())
-	root.AddCommand(agentCommand(), psCommand(), attachCommand(), validateCommand(), install)
+	root.AddCommand(agentCommand(), psCommand(), attachCommand(), doctorCommand(), validateCommand(), install)
 	return root
 }
 

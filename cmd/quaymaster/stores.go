@@ -29,6 +29,7 @@ type stores struct {
 	// moved receives when a token was replaced that leases may hang on.
 	moved     chan struct{}
 	providers map[string]providers.Provider
+	hosts     map[string]*vaultlogin.Source // the host's login to each Vault
 	logins    []interface {
 		Run(ctx context.Context) error
 	}
@@ -43,7 +44,7 @@ func openStores(ctx context.Context, c config.Config, log *slog.Logger) (*stores
 	if c.IsStatic() {
 		log.Warn("STATIC IDENTITY: whoever reads its file can be this host; that is for a developer's machine only", "identity", c.Identity)
 	}
-	s := &stores{providers: map[string]providers.Provider{}, moved: make(chan struct{}, 1)}
+	s := newStores()
 	for name, settings := range c.Vaults() {
 		p := prover{cloud: cloud, config: c, settings: settings, provider: name, log: log.With("provider", name), replaced: s.tellMoved}
 		if err := s.openVault(p); err != nil {
@@ -58,6 +59,10 @@ func openStores(ctx context.Context, c config.Config, log *slog.Logger) (*stores
 		s.providers[name] = provider
 	}
 	return s, nil
+}
+
+func newStores() *stores {
+	return &stores{providers: map[string]providers.Provider{}, hosts: map[string]*vaultlogin.Source{}, moved: make(chan struct{}, 1)}
 }
 
 // whileLoggedIn keeps the logins alive while work runs, and a little longer:
@@ -85,11 +90,7 @@ func (s *stores) tellMoved() {
 // below it, and the provider that uses both.
 func (s *stores) openVault(p prover) error {
 	var err error
-	p.client, err = vaultclient.New(vaultclient.Config{
-		Address: p.settings.Address, CAFile: p.settings.CAFile, Namespace: p.settings.Namespace,
-		ClientCertFile: p.settings.ClientCertFile, ClientKeyFile: p.settings.ClientKeyFile, TLSServerName: p.settings.TLSServerName,
-	})
-	if err != nil {
+	if p.client, err = vaultClient(p.settings); err != nil {
 		return err
 	}
 	host, err := p.login(cmp.Or(p.settings.Role, config.IdentityTokenFile)) // a token needs no role, but a name
@@ -102,11 +103,18 @@ func (s *stores) openVault(p prover) error {
 	if err != nil {
 		return err
 	}
-	s.logins = append(s.logins, host, containers)
+	s.logins, s.hosts[p.provider] = append(s.logins, host, containers), host
 	s.providers[p.provider] = vault.New(vault.Options{
 		Client: p.client, Tokens: host, Delegate: containers.Source, Forget: containers.Forget, Now: time.Now,
 	})
 	return nil
+}
+
+func vaultClient(settings config.Vault) (*vaultclient.Client, error) {
+	return vaultclient.New(vaultclient.Config{
+		Address: settings.Address, CAFile: settings.CAFile, Namespace: settings.Namespace,
+		ClientCertFile: settings.ClientCertFile, ClientKeyFile: settings.ClientKeyFile, TLSServerName: settings.TLSServerName,
+	})
 }
 
 // login makes the login as a role.

@@ -143,13 +143,6 @@ func (e *Engine) Restart(ctx context.Context, id string) error {
 // Runtimes returns the names of the OCI runtimes that the engine knows, and
 // which of them is the default.
 func (e *Engine) Runtimes(ctx context.Context) (names map[string]string, standard string, err error) {
-	info, err := e.api.Info(ctx)
-	if err != nil {
-		return nil, "", fmt.Errorf("ask the engine for its runtimes: %w", err)
-	}
-	names = map[string]string{}
-	for name, runtime := range info.Runtimes {
-		names[name] = runtime.Path
-	}
-	return names, info.DefaultRuntime, nil
+	setup, err := e.Setup(ctx)
+	return setup.Runtimes, setup.DefaultRuntime, err
 }

@@ -14,12 +14,13 @@ type endpoint struct {
 	fetch    func(p *Provider, ctx context.Context, m mount, ref secret.Ref) (secret.Secret, error)
 	issues   bool // each use makes a secret of its own
 	versions bool // ref.Version means something
+	writes   bool // it takes the capability update, not read
 }
 
 var (
 	shared  = endpoint{fetch: (*Provider).fetchRead}
 	made    = endpoint{fetch: (*Provider).fetchRead, issues: true}
-	written = endpoint{fetch: (*Provider).fetchWritten, issues: true}
+	written = endpoint{fetch: (*Provider).fetchWritten, issues: true, writes: true}
 )
 
 // endpoints says how the paths of an engine are used that begin, below the
@@ -27,12 +28,12 @@ var (
 // written to if the ref says so, else read; and what is read there is made for
 // the reader unless others has the engine.
 var endpoints = map[string]endpoint{
-	"pki issue":             {fetch: (*Provider).fetchCertificate, issues: true},
-	"pki sign":              {fetch: (*Provider).fetchCertificate, issues: true},
-	"transit decrypt":       {fetch: (*Provider).fetchDecrypted},
+	"pki issue":             {fetch: (*Provider).fetchCertificate, issues: true, writes: true},
+	"pki sign":              {fetch: (*Provider).fetchCertificate, issues: true, writes: true},
+	"transit decrypt":       {fetch: (*Provider).fetchDecrypted, writes: true},
 	"totp code":             {fetch: (*Provider).fetchCode},
-	"ssh sign":              {fetch: (*Provider).fetchSSH, issues: true},
-	"ssh issue":             {fetch: (*Provider).fetchSSH, issues: true},
+	"ssh sign":              {fetch: (*Provider).fetchSSH, issues: true, writes: true},
+	"ssh issue":             {fetch: (*Provider).fetchSSH, issues: true, writes: true},
 	"ssh creds":             written,
 	"kubernetes creds":      written,
 	"identity oidc":         made,

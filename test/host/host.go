@@ -200,12 +200,19 @@ func (h *Host) CDIDir() string { return h.file("cdi") }
 // hasKey reports whether YAML has a key at its top level.
 func hasKey(yaml, key string) bool { return strings.Contains("\n"+yaml, "\n"+key+":") }
 
-// Quaymaster runs one of the program's commands to its end.
+// environment is that of the agent, and of the commands.
+func (h *Host) environment() []string {
+	return append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
+}
+
+// Quaymaster runs one of the program's commands to its end, in the environment
+// of the agent.
 func (h *Host) Quaymaster(ctx context.Context, args ...string) (stdout, stderr string, err error) {
 	command := exec.CommandContext(ctx, filepath.Join(h.bin, "quaymaster"), args...)
+	command.Env = h.environment()
 	var out, talk bytes.Buffer
 	command.Stdout, command.Stderr = &out, &talk
-	if err = command.Run(); err != nil {
+	if err = h.Namespace.Do(command.Run); err != nil {
 		err = fmt.Errorf("quaymaster %s: %w: %s", strings.Join(args, " "), err, talk.String())
 	}
 	return out.String(), talk.String(), err
@@ -227,15 +234,11 @@ func (h *Host) agentCommand() []string {
 	return []string{filepath.Join(h.bin, "quaymaster"), "agent", "--config", h.ConfigFile()}
 }
 
-func (h *Host) agentEnvironment() []string {
-	return append(append(os.Environ(), "AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.imds.URL()), h.Environment...)
-}
-
 // StartAgent starts the agent and waits until its gate is open.
 func (h *Host) StartAgent(ctx context.Context) error {
 	args := h.agentCommand()
 	command := exec.Command(args[0], args[1:]...)
-	command.Env = h.agentEnvironment()
+	command.Env = h.environment()
 	offset := len(h.Log())
 	err := h.Namespace.Do(func() (err error) {
 		h.agent, err = daemon.Start(command, h.LogFile())

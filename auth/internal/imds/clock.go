@@ -32,11 +32,16 @@ func (c *Clock) Note(header http.Header, now time.Time) {
 	}
 }
 
-func (c Clock) wrong() bool { return c.ahead.Abs() > tolerated }
+// Ahead is how far the host's clock goes before the other one (below zero:
+// behind it), and whether that is known.
+func (c Clock) Ahead() (ahead time.Duration, told bool) { return c.ahead, c.told }
+
+// Wrong reports whether the difference needs correcting.
+func (c Clock) Wrong() bool { return c.ahead.Abs() > tolerated }
 
 // Correct is now, by the host's clock, as the cloud's clock has it.
 func (c Clock) Correct(now time.Time) time.Time {
-	if !c.wrong() {
+	if !c.Wrong() {
 		return now
 	}
 	return now.Add(-c.ahead)
@@ -62,7 +67,7 @@ func (c Clock) String() string {
 	if c.ahead < 0 {
 		side = "behind"
 	}
-	if !c.wrong() {
+	if !c.Wrong() {
 		return ""
 	}
 	return fmt.Sprintf("this host's clock is %s %s: set it; until then logins go by its cloud's", c.ahead.Abs().Round(time.Minute), side)
