@@ -124,10 +124,13 @@ func (b *Broker) forOurSake(f inject.Failure) bool {
 }
 
 // missedDriver knows how the engine says that a volume driver is not there
-// (moby pkg/plugins: the socket it could not reach, or that there is none).
+// (moby pkg/plugins: the socket it could not reach, or that there is none), or
+// went away and did not come back (volume/service: in a URL that ends in the
+// call, which on newer engines does not name the socket).
 func (b *Broker) missedDriver(reason string) bool {
 	return b.Driver != "" && strings.Contains(reason, "olume") &&
-		(strings.Contains(reason, b.Driver+".sock") || strings.Contains(reason, "plugin \""+b.Driver+"\" not found"))
+		(strings.Contains(reason, b.Driver+".sock") || strings.Contains(reason, "plugin \""+b.Driver+"\" not found") ||
+			strings.Contains(reason, "driver \""+b.Driver+"\"") && strings.Contains(reason, "/VolumeDriver."))
 }
 
 // missedDevice knows how the engine says that a profile which the host has is no

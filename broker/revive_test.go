@@ -34,6 +34,10 @@ func TestFailedStartsAreMadeUpFor(t *testing.T) {
 		h.stop()
 		h.engine.fail("gate", "OCI runtime create failed: quaymaster: container gate did not start: no agent answered at /run", false)
 		h.engine.fail("socket", `error while mounting volume '': Post "http://%2Frun%2Fdocker%2Fplugins%2Fquaymaster.sock/VolumeDriver.Mount": EOF`, false)
+		h.engine.fail("broken", `error while mounting volume '': get secrets: error while checking if volume "secrets" exists in driver "quaymaster": `+
+			`Post "http://plugin.moby.localhost/VolumeDriver.Get": EOF`, false)
+		h.engine.fail("other", `error while checking if volume "data" exists in driver "other": Post "http://plugin.moby.localhost/VolumeDriver.Get": EOF`, false)
+		h.engine.fail("gone", `get secrets: error while checking if volume "secrets" exists in driver "quaymaster": VolumeDriver.Get: quaymaster: volume "secrets": no`, false)
 		h.engine.fail("missing", `error looking up volume plugin quaymaster: plugin "quaymaster" not found`, true)
 		h.engine.fail("store", "quaymaster: container store: "+providers.ErrUnavailable.Error()+": connection refused", true)
 		h.engine.fail("job", "quaymaster: container job: "+providers.ErrUnavailable.Error()+": connection refused", false)
@@ -44,7 +48,7 @@ func TestFailedStartsAreMadeUpFor(t *testing.T) {
 		h.engine.fail("port", "driver failed programming external connectivity: port is already allocated", true)
 		h.boot()
 		h.sleep(5 * time.Second)
-		if got, want := h.engine.started(), []string{"boot", "device", "gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
+		if got, want := h.engine.started(), []string{"boot", "broken", "device", "gate", "missing", "socket", "store"}; !slices.Equal(got, want) {
 			t.Errorf("started %q, want %q", got, want)
 		}
 	}, revives, func(o *broker.Options) { o.Profiles = workload.Profiles{"shop-db": {}} })

@@ -72,13 +72,13 @@ func (r *row) note(format string, values ...any) {
 }
 
 // explains says whether an error names the agent as what did not let a
-// container start. Where nobody listens at the plugin's socket, the engine says
-// so itself.
+// container start. Where nobody listens at the plugin's socket, or nobody
+// answers there, the engine says so itself.
 func (w *world) explains(err error) bool {
 	if err == nil {
 		return false
 	}
-	for _, part := range []string{"quaymaster: ", w.Plugin() + ".sock", `plugin "` + w.Plugin() + `" not found`} {
+	for _, part := range []string{"quaymaster: ", w.Plugin() + ".sock", `plugin "` + w.Plugin() + `" not found`, `driver "` + w.Plugin() + `"`} {
 		if strings.Contains(err.Error(), part) {
 			return true
 		}

@@ -151,8 +151,8 @@ func (w *world) medianStart(t *testing.T, runtime string) time.Duration {
 	return all[len(all)/2]
 }
 
-// fleet is how many containers an engine brings back.
-const fleet = 50
+// fifty is how many containers an engine brings back.
+const fifty = 50
 
 // TestEngineRestart kills the engine under containers that are to run always,
 // and starts it again.
@@ -164,8 +164,8 @@ func TestEngineRestart(t *testing.T) {
 				for _, y := range []way{byRuntime, byVolume} {
 					t.Run(y.name, func(t *testing.T) {
 						r := w.row(t, y.name+", engine killed")
-						took := y.countEngineKilled(t, w, r, fleet)
-						r.note("%d containers of restart: always run %v after the engine was killed and started again", fleet, took.Round(10*time.Millisecond))
+						took := y.countEngineKilled(t, w, r, fifty)
+						r.note("%d containers of restart: always run %v after the engine was killed and started again", fifty, took.Round(10*time.Millisecond))
 					})
 				}
 			})
