@@ -67,8 +67,14 @@ func TestInstallUpgradeDowngradePurge(t *testing.T) {
 		t.Error("a removal leaves the gate in daemon.json, or takes configuration, state or log with it")
 	}
 	r.run(t, "dpkg", "-P", "quaymaster")
-	if after := r.files(t); after != before || r.has("var/log/quaymaster") {
-		t.Errorf("a purge leaves something, or takes too much: before\n%s\nafter\n%s", before, after)
+	after := r.files(t)
+	for _, name := range slices.Concat(before, after) {
+		if slices.Contains(before, name) != slices.Contains(after, name) {
+			t.Errorf("a purge leaves, or takes: %s", name)
+		}
+	}
+	if r.has("var/log/quaymaster") {
+		t.Error("a purge leaves the log")
 	}
 }
 

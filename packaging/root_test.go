@@ -132,8 +132,9 @@ func (r *root) deb(t *testing.T, version string) (path string) {
 	return path
 }
 
-// files are the names of all files, but for what dpkg writes for itself.
-func (r *root) files(t *testing.T) string {
+// files are the names of all files, but for what dpkg and systemd's tools write
+// for themselves.
+func (r *root) files(t *testing.T) []string {
 	t.Helper()
-	return output(t, "sh", "-c", `cd "$1" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./proc -o -name 'quaymaster_*.deb' \) -prune -o -print | sort`, "sh", r.dir)
+	return strings.Fields(output(t, "sh", "-c", `cd "$1" && find . -xdev \( -path ./var/lib/dpkg -o -path ./var/log -o -path ./proc -o -path ./run/mount -o -path ./run/systemd -o -name 'quaymaster_*.deb' \) -prune -o -print | sort`, "sh", r.dir))
 }
