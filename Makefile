@@ -52,7 +52,8 @@ lint: ## gofmt, go vet, staticcheck
 	go vet $(PACKAGES)
 	go vet -tags integration $(PACKAGES)
 	go vet -tags engines $(PACKAGES)
-	go run $(STATICCHECK) -tags integration,engines $(PACKAGES)
+	go vet -tags packages $(PACKAGES)
+	go run $(STATICCHECK) -tags integration,engines,packages $(PACKAGES)
 
 .PHONY: test-short
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
@@ -97,7 +98,21 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION) -timeout 40m ./test/engine ./inject/docker ./test/e2e
 
 .PHONY: test-all
-test-all: test test-engines ## every suite there is
+test-all: test test-engines test-packages ## every suite there is
+
+.PHONY: package
+package: ## deb and rpm for amd64 and arm64, in out/packages; the same bytes from the same commit
+	@VERSION='$(VERSION)' packaging/build.sh
+
+.PHONY: release
+release: ## archives, packages, SBOMs and checksums in out/release, signed by the SSH key SIGN_KEY
+	@VERSION='$(VERSION)' packaging/release.sh
+
+# Built twice, then installed, upgraded and purged in a Debian made for it.
+.PHONY: test-packages
+test-packages: ## what is in the packages, and what installing and removing them does
+	@test/setup.sh packages
+	go test -exec '$(ROOT)' -race -tags packages -v -timeout 60m ./packaging/...
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (default 30s)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, from
 # Debian's packages. It does nothing, quickly, when all is there.
-#   setup.sh [demo|test|engines]
+#   setup.sh [demo|test|engines|packages]
 set -euo pipefail
 for_what=${1:-test}
 
@@ -29,6 +29,12 @@ fi
 if [ "$for_what" = engines ]; then # the newest engine's runc is linked with it
 	have pkg-config || need+=(pkg-config)
 	[ -e /usr/include/seccomp.h ] || need+=(libseccomp-dev)
+fi
+if [ "$for_what" = packages ]; then
+	have lintian || need+=(lintian)
+	have rpm || need+=(rpm)
+	have man || need+=(man-db)
+	have ssh-keygen || need+=(openssh-client)
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 

@@ -1,8 +1,13 @@
 package config_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/quaymaster/quaymaster/broker/config"
 )
 
 // valid is a configuration that is right in itself: three lines.
@@ -282,5 +287,19 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", problems, test.want)
 			}
 		})
+	}
+}
+
+// TestEmptyIsKnown: a host that is still to be configured is told from one that
+// is configured badly.
+func TestEmptyIsKnown(t *testing.T) {
+	for text, want := range map[string]bool{"# nothing\n": true, "---\n": true, "refresh: 1m\n": false, "nonsense\n": false} {
+		file := filepath.Join(t.TempDir(), "q.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := config.Load(file); errors.Is(err, config.ErrEmpty) != want {
+			t.Errorf("%q: %v", text, err)
+		}
 	}
 }

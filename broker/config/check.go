@@ -19,7 +19,7 @@ func (l *loader) check() {
 		return
 	}
 	if !l.content {
-		l.problems = append(l.problems, Problem{Place: Place{File: l.main}, Message: "is empty; " + smallest})
+		l.problems = append(l.problems, Problem{Place: Place{File: l.main}, Message: emptyMessage})
 		return
 	}
 	l.addClouds()

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -45,4 +46,14 @@ func (p Problems) Error() string {
 		lines[i] = problem.Error()
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ErrEmpty: no file says anything, as on a host that is still to be configured.
+var ErrEmpty = errors.New("the configuration is empty")
+
+const emptyMessage = "is empty; " + smallest
+
+// Is makes an empty configuration known as ErrEmpty.
+func (p Problems) Is(target error) bool {
+	return target == ErrEmpty && len(p) == 1 && p[0].Message == emptyMessage
 }

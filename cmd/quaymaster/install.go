@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +25,9 @@ const runtimeName = "quaymaster"
 // reloadPatience is how long the engine may take to know its new runtimes. It
 // reads the file within milliseconds of the signal.
 const reloadPatience = 5 * time.Second
+
+// listPatience is how long the engine may take to tell of all its containers.
+const listPatience = 10 * time.Second
 
 // installation is what install docker-runtime was told.
 type installation struct {
@@ -59,13 +63,23 @@ func installRuntimeCommand() *cobra.Command {
 	return c
 }
 
-// settings reads the agent's configuration. The gate may be installed before
-// there is one, unless a file was named.
+// settings reads the agent's configuration. Unless a file was named, the gate
+// may be installed before the host is configured, and taken out whatever the
+// configuration has come to.
 func (i *installation) settings(named bool) (config.Config, error) {
 	if _, err := os.Stat(i.configFile); !named && errors.Is(err, fs.ErrNotExist) {
 		return config.Default(), nil
 	}
 	settings, _, err := loadConfig(i.configFile)
+	switch {
+	case err == nil || named:
+		return settings, err
+	case errors.Is(err, config.ErrEmpty):
+		return config.Default(), nil
+	case i.undo:
+		fmt.Fprintf(os.Stderr, "the configuration is not read, and the engine is taken to be at %s: %v\n", config.Default().Docker.Host, err)
+		return config.Default(), nil
+	}
 	return settings, err
 }
 
@@ -87,6 +101,9 @@ func (i *installation) run(ctx context.Context, settings config.Config) error {
 		return nil
 	}
 	fmt.Print(plan.Diff())
+	if i.undo {
+		i.warnOfContainers(ctx, settings)
+	}
 	if i.dryRun {
 		return nil
 	}
@@ -183,11 +200,31 @@ func (i *installation) reload(ctx context.Context, settings config.Config) error
 		return fmt.Errorf("the file is changed, but the engine at %s has not taken it up: %w; see the engine's log", settings.Docker.Host, err)
 	}
 	if i.undo {
-		fmt.Fprintf(os.Stderr, "the engine no longer knows the runtime %s; containers that were created with it do not start until they are created again\n", runtimeName)
+		fmt.Fprintf(os.Stderr, "the engine no longer knows the runtime %s\n", runtimeName)
 		return nil
 	}
 	fmt.Fprintf(os.Stderr, "the engine knows the runtime %s; containers that are created with it pass the gate\n", runtimeName)
 	return nil
+}
+
+// warnOfContainers says which containers the engine will not start any more.
+// Without an engine that answers there is nothing to say.
+func (i *installation) warnOfContainers(ctx context.Context, settings config.Config) {
+	engine, err := docker.New(docker.Options{Host: settings.Docker.Host, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return // the change is not made with this host either
+	}
+	defer engine.Close()
+	ctx, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	names, err := engine.CreatedWith(ctx, runtimeName)
+	switch {
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "which containers were created with the runtime %s is not known: %v\n", runtimeName, err)
+	case len(names) > 0:
+		fmt.Fprintf(os.Stderr, "these containers were created with the runtime %s, and without it do not start again until they are created anew: %s\n",
+			runtimeName, strings.Join(names, ", "))
+	}
 }
 
 // awaitRuntime asks the engine until it knows the runtime, or after undo until

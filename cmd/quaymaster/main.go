@@ -34,19 +34,32 @@ const (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:]))
+	os.Exit(run(os.Args[0], os.Args[1:]))
 }
 
-func run(args []string) int {
+func run(program string, args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := command()
-	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	err := execute(ctx, program, args)
 	if err != nil && !errors.Is(err, errAnswered) {
 		fmt.Fprintf(os.Stderr, "quaymaster: %v\n", err)
 	}
 	return exitCode(err)
+}
+
+func execute(ctx context.Context, program string, args []string) (err error) {
+	root := command()
+	if isPlugin(program) {
+		if len(args) == 1 && args[0] == pluginMetadata {
+			return writeMetadata(os.Stdout)
+		}
+		if args, err = pluginArgs(args); err != nil {
+			return err
+		}
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "docker " + pluginCommand}
+	}
+	root.SetArgs(args)
+	return root.ExecuteContext(ctx)
 }
 
 // errAnswered: what is wrong was the answer, and has been printed.
@@ -83,7 +96,7 @@ func command() *cobra.Command {
 	})
 	install := &cobra.Command{Use: "install", Short: "Put Quaymaster in Docker's way", Args: noArgs, RunE: help}
 	install.AddCommand(installRuntimeCommand())
-	root.AddCommand(agentCommand(), psCommand(), attachCommand(), doctorCommand(), validateCommand(), install)
+	root.AddCommand(agentCommand(), psCommand(), attachCommand(), doctorCommand(), validateCommand(), install, manualCommand())
 	return root
 }
 

@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"quaymaster": main, "supervised": supervised})
+	testscript.Main(m, map[string]func(){"quaymaster": main, pluginName: main, "supervised": supervised})
 }
 
 // TestScripts runs the command line as its users do.

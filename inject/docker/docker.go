@@ -17,9 +17,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/client"
 
@@ -145,4 +148,28 @@ func (e *Engine) Restart(ctx context.Context, id string) error {
 func (e *Engine) Runtimes(ctx context.Context) (names map[string]string, standard string, err error) {
 	setup, err := e.Setup(ctx)
 	return setup.Runtimes, setup.DefaultRuntime, err
+}
+
+// CreatedWith returns the names of all containers, running or not, that were
+// created with the OCI runtime called runtime. Docker keeps that for their
+// life, and starts none of them when it does not know the runtime.
+func (e *Engine) CreatedWith(ctx context.Context, runtime string) (names []string, err error) {
+	list, err := e.api.ContainerList(ctx, container.ListOptions{All: true})
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	for _, summary := range list {
+		inspected, err := e.api.ContainerInspect(ctx, summary.ID)
+		if errdefs.IsNotFound(err) { // removed meanwhile
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("ask for the runtime of container %s: %w", summary.ID, err)
+		}
+		if inspected.HostConfig != nil && inspected.HostConfig.Runtime == runtime {
+			names = append(names, strings.TrimPrefix(inspected.Name, "/"))
+		}
+	}
+	slices.Sort(names)
+	return names, nil
 }

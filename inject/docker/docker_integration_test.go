@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -199,5 +200,13 @@ func TestRunning(t *testing.T) {
 	names, standard, err := d.Runtimes(t.Context())
 	if err != nil || standard != "runc" || names["runc"] == "" {
 		t.Errorf("runtimes: %v, default %s, %v", names, standard, err)
+	}
+	stopped := "shop-db-2" // one that never ran counts as well
+	create(t, e, stopped)
+	if named, err := d.CreatedWith(t.Context(), "runc"); err != nil || !slices.Equal(named, []string{"shop-db-1", stopped}) {
+		t.Errorf("created with runc: %v, %v", named, err)
+	}
+	if named, err := d.CreatedWith(t.Context(), "quaymaster"); err != nil || len(named) != 0 {
+		t.Errorf("created with quaymaster: %v, %v", named, err)
 	}
 }

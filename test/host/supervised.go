@@ -26,7 +26,7 @@ func (h *Host) SuperviseAgent(ctx context.Context) (*supervisor.Supervisor, erro
 		return nil, fmt.Errorf("make the agent's run directory: %w", err)
 	}
 	s, err := supervisor.Start(supervisor.Options{
-		Command: h.agentCommand(), Environment: h.agentEnvironment(), Sockets: h.sockets(), Dir: h.dir, Log: h.LogFile(),
+		Command: h.agentCommand(), Environment: h.environment(), Sockets: h.sockets(), Dir: h.dir, Log: h.LogFile(),
 	})
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (h *Host) ActivateAgent(ctx context.Context) error {
 		names, args = append(names, socket.Name), append(args, "--listen="+socket.Path)
 	}
 	args = append(args, "--fdname="+strings.Join(names, ":"))
-	for _, variable := range h.agentEnvironment() {
+	for _, variable := range h.environment() {
 		args = append(args, "--setenv="+variable)
 	}
 	var err error

@@ -49,6 +49,7 @@ var layers = map[string]int{
 	"broker":              3,
 	"broker/api":          4,
 	"cmd/*":               5,
+	"packaging/*":         5,
 
 	// Nouns of formats, below everything that has an opinion.
 	"auth/endpoint":       0,
