@@ -31,16 +31,16 @@ func writeManual(dir, date string, c *cobra.Command) error {
 	file := filepath.Join(dir, pageName(c)+".8")
 	err := os.WriteFile(file, []byte(page(c, date)), 0o644)
 	for _, below := range c.Commands() {
-		if shown(below) {
+		if hasPage(below) {
 			err = errors.Join(err, writeManual(dir, date, below))
 		}
 	}
 	return err
 }
 
-// shown reports whether a command has a page: those that cobra adds itself
+// hasPage reports whether a command has a page: those that cobra adds itself
 // explain themselves.
-func shown(c *cobra.Command) bool {
+func hasPage(c *cobra.Command) bool {
 	return c.IsAvailableCommand() && c.Name() != "help" && c.Name() != "completion"
 }
 
@@ -75,7 +75,7 @@ func page(c *cobra.Command, date string) string {
 // it.
 func commands(p *strings.Builder, c *cobra.Command) (references []string) {
 	for _, below := range c.Commands() {
-		if !shown(below) {
+		if !hasPage(below) {
 			continue
 		}
 		if references == nil {
