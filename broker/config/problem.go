@@ -48,7 +48,7 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// ErrEmpty: no file says anything, as on a host that is still to be configured.
+// ErrEmpty says that no file says anything, as on a host that is still to be configured.
 var ErrEmpty = errors.New("the configuration is empty")
 
 const emptyMessage = "is empty; " + smallest
