@@ -51,9 +51,10 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet $(PACKAGES)
 	go vet -tags integration $(PACKAGES)
+	go vet -tags integration,newest $(PACKAGES)
 	go vet -tags engines $(PACKAGES)
 	go vet -tags packages $(PACKAGES)
-	go run $(STATICCHECK) -tags integration,engines,packages $(PACKAGES)
+	go run $(STATICCHECK) -tags integration,newest,engines,packages $(PACKAGES)
 
 .PHONY: test-short
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
@@ -76,7 +77,7 @@ test: setup ## everything: lint, unit tests, and the whole way on a real engine 
 	wait $$building || { cat out/vault.log; exit 1; }
 	@$(MAKE) --no-print-directory test-integration
 
-INTEGRATION := QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) go test -exec '$(ROOT)' -race -tags integration -p 1
+INTEGRATION := QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) go test -exec '$(ROOT)' -race -p 1 -tags integration
 
 # The storm of a thousand agents comes last and by itself, so that its figures
 # are seen.
@@ -95,7 +96,8 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 	@mkdir -p out
 	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINES_JSON=$(CURDIR)/out/engines.json QUAYMASTER_BIN=$(CURDIR)/bin \
 		QUAYMASTER_VAULT=$$(test/vaultd/build.sh) go test -exec '$(ROOT)' -race -tags engines -v -timeout 180m ./test/gates
-	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION) -timeout 40m ./test/engine ./inject/docker ./test/e2e
+	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION),newest -timeout 60m \
+		./test/engine ./inject/docker ./inject/volume ./inject/swarm ./cmd/quaymaster-runtime ./test/e2e
 
 .PHONY: test-all
 test-all: test test-engines test-packages ## every suite there is

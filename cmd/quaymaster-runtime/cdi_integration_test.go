@@ -1,11 +1,10 @@
-//go:build integration
+//go:build integration && newest
 
 package main
 
 import (
 	"context"
 	"crypto/rand"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,22 +16,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/runtime/wire"
 	real "github.com/quaymaster/quaymaster/test/engine"
 )
-
-// tree is a directory on the agent's memory filesystem with one file.
-func (d *docker) tree(t *testing.T, value string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp(d.run+"/memory", "tree")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(dir+"/password", []byte(value), 0o444); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
 
 func (d *docker) describe(t *testing.T, timeout time.Duration) {
 	t.Helper()

@@ -123,3 +123,19 @@ func (d *docker) records() string { return filepath.Dir(d.run) + "/records" }
 func (d *docker) bundle(id string) string {
 	return d.ExecRoot() + "/containerd/io.containerd.runtime.v2.task/moby/" + id
 }
+
+// tree is a directory on the agent's memory filesystem with one file.
+func (d *docker) tree(t *testing.T, value string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp(d.run+"/memory", "tree")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/password", []byte(value), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}

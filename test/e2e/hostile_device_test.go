@@ -1,4 +1,4 @@
-//go:build integration
+//go:build integration && newest
 
 package e2e_test
 

@@ -26,6 +26,15 @@ const (
 // Kinds are all kinds of engines that promises are made for.
 var Kinds = []Kind{Debian, Newest}
 
+// Built are the kinds that this run has: Debian's, and the newest where
+// $QUAYMASTER_ENGINE says where it was built.
+func Built() []Kind {
+	if os.Getenv("QUAYMASTER_ENGINE") == "" {
+		return []Kind{Debian}
+	}
+	return Kinds
+}
+
 // String is the kind's name in tables and test names.
 func (k Kind) String() string {
 	switch k {
