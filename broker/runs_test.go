@@ -202,6 +202,28 @@ func TestVolumeOutlivesTheAgent(t *testing.T) {
 	}, withProfile, memos)
 }
 
+// An agent is restarted between a volume's mount and the start of its container:
+// the login that lies in the tree is not taken from it.
+func TestLoginInAVolumeOutlivesTheAgent(t *testing.T) {
+	onHeir(t, func(t *testing.T, h *host, l *lender, _ func() int) {
+		h.engine.create("db", login()...)
+		if _, err := h.deliver(t.Context(), volume("m1", "", "db")); err != nil {
+			t.Fatal(err)
+		}
+		h.sleep(time.Second)
+		h.stop()
+		h.boot()
+		h.sleep(time.Second)
+		if n := len(l.alive()); n != 1 {
+			t.Errorf("%d logins are good before the container starts", n)
+		}
+		h.engine.mounts("db", "m1")
+		h.reports(inject.Started, "db")
+		h.sleep(time.Minute)
+		h.works(l, "m1")
+	})
+}
+
 // What a volume brings is what its profile says. The labels are for the runtime
 // gate, and are missed when that was not passed.
 func TestVolumeIsNotTheRuntimeGate(t *testing.T) {

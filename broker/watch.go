@@ -197,8 +197,20 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 			b.end(tree, s)
 		}
 	}
-	b.store.disinherit(func(id string) bool { return !alive[id] && !slices.Contains(trees, id) })
+	have := b.haveTrees(trees)
+	b.store.disinherit(func(id string) bool { return !alive[id] && !have[id] })
 	return nil
+}
+
+// haveTrees returns the containers whose trees these are.
+func (b *Broker) haveTrees(trees []string) map[string]bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	have := map[string]bool{}
+	for _, tree := range trees {
+		have[b.containerOf(tree)] = true
+	}
+	return have
 }
 
 // noteStray leaves the tree of a container that does not run for a while: it
