@@ -63,7 +63,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	server.SetKeepAlivesEnabled(false)
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(rootOnly{listener, s.Log}) }()
+	go func() { failed <- server.Serve(socket.RootOnly(listener, s.Log)) }()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("the agent's own socket %s: %w", listener.Addr(), err)
@@ -76,27 +76,6 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	<-failed // that it was shut down
 	return nil
-}
-
-// rootOnly is a listener that turns away everybody but root.
-type rootOnly struct {
-	*net.UnixListener
-	log *slog.Logger
-}
-
-func (l rootOnly) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		if err := socket.CheckPeer(conn); err != nil {
-			l.log.Warn("the agent's own socket turned a peer away", "error", err)
-			conn.Close()
-			continue
-		}
-		return conn, nil
-	}
 }
 
 func (s *Server) routes() http.Handler {

@@ -107,7 +107,7 @@ func (p *Plugin) Run(ctx context.Context) error {
 		<-served.Done()
 		shutDown(server, stopCalls)
 	})
-	if err := server.Serve(rootOnly{listener, p.Log}); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(socket.RootOnly(listener, p.Log)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("docker plugin: accept on %s: %w", listener.Addr(), err)
 	}
 	return nil
@@ -125,26 +125,5 @@ func shutDown(server *http.Server, stopCalls func()) {
 	defer cancel()
 	if server.Shutdown(last) != nil {
 		server.Close()
-	}
-}
-
-// rootOnly is a listener that turns away all peers but root.
-type rootOnly struct {
-	*net.UnixListener
-	log *slog.Logger
-}
-
-func (l rootOnly) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		if err := socket.CheckPeer(conn); err != nil {
-			l.log.Warn("docker plugin turned a peer away", "error", err)
-			conn.Close()
-			continue
-		}
-		return conn, nil
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -113,4 +114,31 @@ func CheckPeer(conn *net.UnixConn) error {
 		return fmt.Errorf("process %d of user %d: %w", peer.Pid, peer.Uid, ErrPeer)
 	}
 	return nil
+}
+
+// RootOnly is a listener that turns away all peers that CheckPeer does, and
+// says so.
+func RootOnly(listener *net.UnixListener, log *slog.Logger) net.Listener {
+	return rootOnly{listener, log}
+}
+
+type rootOnly struct {
+	*net.UnixListener
+	log *slog.Logger
+}
+
+// Accept implements net.Listener.
+func (l rootOnly) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if err := CheckPeer(conn); err != nil {
+			l.log.Warn("a socket of the agent's turned a peer away", "socket", l.Addr(), "error", err)
+			conn.Close()
+			continue
+		}
+		return conn, nil
+	}
 }
