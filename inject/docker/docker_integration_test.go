@@ -202,7 +202,7 @@ func TestRunning(t *testing.T) {
 		t.Errorf("runtimes: %v, default %s, %v", names, standard, err)
 	}
 	stopped := "shop-db-2" // one that never ran counts as well
-	if _, err := e.Client().ContainerCreate(t.Context(), &container.Config{Image: tag}, &container.HostConfig{Runtime: "runc"}, nil, nil, stopped); err != nil {
+	if _, err := e.Client().ContainerCreate(t.Context(), &container.Config{Image: tag, Cmd: []string{"/probe"}}, &container.HostConfig{Runtime: "runc"}, nil, nil, stopped); err != nil {
 		t.Fatal(err)
 	}
 	if named, err := d.CreatedWith(t.Context(), "runc"); err != nil || !slices.Equal(named, []string{"shop-db-1", stopped}) {
