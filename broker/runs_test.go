@@ -202,6 +202,34 @@ func TestVolumeOutlivesTheAgent(t *testing.T) {
 	}, withProfile, memos)
 }
 
+// The end of one run is reported when the volume is mounted for the next, to the
+// agent that mounted it or to the one after it.
+func TestVolumeIsMountedBeforeTheLastEndIsTold(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		_, memos := withMemos(t)
+		onHost(t, func(t *testing.T, h *host) {
+			h.store.put("shop/db", "password", "one")
+			h.engine.create("db")
+			if _, err := h.deliver(t.Context(), volume("m1", "shop-db", "db")); err != nil {
+				t.Fatal(err)
+			}
+			h.sleep(time.Second)
+			if restarted {
+				h.stop()
+				h.boot()
+			}
+			h.reports(inject.Died, "db")
+			h.sees("m1", "a", "one")
+			h.engine.mounts("db", "m1")
+			h.reports(inject.Started, "db")
+			h.sleep(2 * startPatience)
+			h.sees("m1", "a", "one")
+			h.reports(inject.Died, "db")
+			h.hasNoTree("m1")
+		}, withProfile, memos)
+	}
+}
+
 // An agent is restarted between a volume's mount and the start of its container:
 // the login that lies in the tree is not taken from it.
 func TestLoginInAVolumeOutlivesTheAgent(t *testing.T) {

@@ -105,10 +105,29 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 
 func (b *Broker) onDied(event inject.Event) {
 	for tree, s := range b.treesOf(event.Container) {
-		if s == nil || b.concerns(s, event) {
+		switch {
+		case b.isMounted(tree, s):
+			if s == nil {
+				b.noteStray(tree)
+			}
+		case s == nil || b.concerns(s, event):
 			b.end(tree, s)
 		}
 	}
+}
+
+// isMounted reports whether a tree is that of a volume which was mounted for a
+// run that has not begun, as far as is known. The end of the run before may be
+// reported after that: the engine mounts volumes well before the container
+// starts. Of a start that fails the volume gate is told, so the end that is
+// reported is never that run's.
+func (b *Broker) isMounted(tree string, s *served) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s == nil {
+		return b.memos[tree].Gate == inject.GateVolume
+	}
+	return s.gate == inject.GateVolume && !s.started
 }
 
 func (b *Broker) onRemoved(container string) {
