@@ -29,9 +29,35 @@ func MountView(dir, view string) error {
 	return checkView(dir, view)
 }
 
-// bindReadOnly takes two calls: a bind mount has the flags of its source until
-// it is mounted again (mount(2)).
+// bindReadOnly makes the mount read-only before it is anywhere to be seen. A
+// flag that is set afterwards stays where it was set: an engine with a mount
+// namespace of its own would have a view that is writable (mount_namespaces(7)
+// passes mounts on, not their flags).
 func bindReadOnly(dir, view string) error {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return remountReadOnly(dir, view)
+	}
+	if err != nil {
+		return fmt.Errorf("show %s at %s: %w", dir, view, err)
+	}
+	defer unix.Close(tree)
+	flags := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	switch err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &flags); {
+	case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
+		return remountReadOnly(dir, view)
+	case err != nil:
+		return fmt.Errorf("make a view of %s read-only: %w", dir, err)
+	}
+	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, view, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("show %s at %s: %w", dir, view, err)
+	}
+	return nil
+}
+
+// remountReadOnly is for Linux before 5.12: a bind mount has the flags of its
+// source until it is mounted again (mount(2)).
+func remountReadOnly(dir, view string) error {
 	if err := unix.Mount(dir, view, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("show %s at %s: %w", dir, view, err)
 	}

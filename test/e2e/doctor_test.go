@@ -117,7 +117,7 @@ func TestDoctorOnAHostThatIsWell(t *testing.T) {
 // that says so, and what to do.
 func TestDoctorFindsWhatIsBroken(t *testing.T) {
 	vault := h.Vault.(*host.RealVault)
-	if err := vault.MountKV(t.Context(), "private", 2); err != nil {
+	if err := vault.MountKV(t.Context(), "closed", 2); err != nil {
 		t.Fatal(err)
 	}
 	block := func(more string) string {
@@ -154,12 +154,12 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 			check: "metadata from containers", status: "warning", found: "IMDSv1", remedy: "--http-tokens required"},
 		{name: "a wrong clock", broken: func() error { h.IMDS.SetSkew(-time.Hour); return nil }, mended: func() error { h.IMDS.SetSkew(0); return nil },
 			check: "clock", status: "warning", found: "ahead of its cloud's", remedy: "set it"},
-		{name: "a secret that Vault denies", more: grant("vault:private/db", ""),
-			check: "grant g", status: "failed", found: "vault:private/db", remedy: "permission"},
+		{name: "a secret that Vault denies", more: grant("vault:closed/db", ""),
+			check: "grant g", status: "failed", found: "vault:closed/db", remedy: "permission"},
 		{name: "a secret that nobody has put there", more: grant("vault:kv/shop/nothing", ""),
 			check: "grant g", status: "warning", found: "kv/data/shop/nothing", remedy: "put the secret there"},
-		{name: "many secrets that Vault denies", more: grant("vault:private/**", ""),
-			check: "grant g", status: "warning", found: "vault:private/**", remedy: "vault token capabilities"},
+		{name: "many secrets that Vault denies", more: grant("vault:closed/**", ""),
+			check: "grant g", status: "warning", found: "vault:closed/**", remedy: "vault token capabilities"},
 		{name: "an engine that is not mounted", more: grant("vault:rabbit/creds/x", ""),
 			check: "grant g", status: "failed", found: "nothing is mounted there", remedy: "permission"},
 		{name: "a grant's own role that does not exist", more: grant("vault:kv/shop/db", ", vault: {role: nobody}"),
