@@ -164,6 +164,11 @@ func (b *Broker) writeCache(ctx context.Context) error {
 func (s *store) forsake(keeper string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.forsakeLocked(keeper)
+}
+
+// forsakeLocked is forsake for a caller who has locked s.mu.
+func (s *store) forsakeLocked(keeper string) {
 	for _, e := range s.entries {
 		delete(e.keepers, keeper)
 	}

@@ -74,10 +74,7 @@ func (s *store) drop(container string) {
 		}
 		s.remove(e)
 	}
-	for _, e := range s.entries {
-		delete(e.keepers, container)
-	}
-	s.uncached = true
+	s.forsakeLocked(container)
 	s.giveUpLogins(container)
 	s.touch(container)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/quaymaster/quaymaster/broker/audit"
@@ -20,7 +21,7 @@ import (
 // it has no tree here, and like a variable its value stays what it was; what
 // brings another is a new task, which a rolling update of its service makes.
 
-// labelsOfOthers are the labels that say what a container is, and that a
+// labelsOfOthers begin the labels that say what a container is, and that a
 // service's author could set on it like any other.
 var labelsOfOthers = []string{"com.docker.swarm.", "com.docker.compose."}
 
@@ -68,7 +69,7 @@ func (b *Broker) runOfTask(task inject.Task) (*served, error) {
 func factsOfTask(task inject.Task) workload.Facts {
 	labels := map[string]string{}
 	for key, value := range task.ServiceLabels {
-		if !strings.HasPrefix(key, labelsOfOthers[0]) && !strings.HasPrefix(key, labelsOfOthers[1]) {
+		if !slices.ContainsFunc(labelsOfOthers, func(prefix string) bool { return strings.HasPrefix(key, prefix) }) {
 			labels[key] = value
 		}
 	}

@@ -29,9 +29,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/socket"
 )
 
-// Name is the gate's name in an inject.Arrival.
-const Name = "runtime"
-
 // Options are the parts of a Gate. One of Socket and Listener is required, and
 // so is what does not say otherwise.
 type Options struct {
@@ -178,7 +175,7 @@ func (g *Gate) deliver(ctx context.Context, request wire.Request) (delivery inje
 
 func arrival(r wire.Request) inject.Arrival {
 	return inject.Arrival{
-		Gate: Name, Container: r.ID,
+		Gate: inject.GateRuntime, Container: r.ID,
 		User:   &inject.Owner{UID: r.UID, GID: r.GID},
 		UIDMap: idMaps(r.UIDMap), GIDMap: idMaps(r.GIDMap),
 		Mounts: r.Mounts, EngineDir: r.EngineDir, MemoryOnly: r.MemoryOnly,

@@ -69,7 +69,7 @@ func newArrival(candidates []inject.Arrival) (inject.Arrival, error) {
 	}
 	candidates = slices.SortedFunc(slices.Values(candidates), func(a, b inject.Arrival) int { return strings.Compare(a.Container, b.Container) })
 	arrival := candidates[0]
-	arrival.Gate, arrival.FilesOnly, arrival.MemoryOnly = Name, true, false
+	arrival.Gate, arrival.FilesOnly, arrival.MemoryOnly = inject.GateVolume, true, false
 	for _, other := range candidates[1:] {
 		if !reflect.DeepEqual(other.UIDMap, arrival.UIDMap) || !reflect.DeepEqual(other.GIDMap, arrival.GIDMap) {
 			return inject.Arrival{}, fmt.Errorf("containers %.12s and %.12s: %w", arrival.Container, other.Container, errMaps)

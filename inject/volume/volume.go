@@ -32,9 +32,6 @@ import (
 	"github.com/quaymaster/quaymaster/inject/plugin"
 )
 
-// Name is the gate's name in an inject.Arrival.
-const Name = "volume"
-
 // Subsystem is what Docker calls volume drivers.
 const Subsystem = "VolumeDriver"
 
