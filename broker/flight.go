@@ -187,7 +187,7 @@ func (s *store) confirm(f *flight, asked time.Time) {
 			s.change()
 		}
 		e.read, e.failures, e.refused, e.silence = asked, 0, nil, nil
-		s.uncached = true
+		s.uncache()
 		s.plan(e)
 		s.report(e, nil)
 	}

@@ -121,31 +121,24 @@ func (b *Broker) awaitCache(ctx context.Context) {
 // keepCache writes the cache when what belongs into it has changed.
 func (b *Broker) keepCache(ctx context.Context) error {
 	b.awaitCache(ctx)
-	booted := time.After(startPatience)
+	booted := time.AfterFunc(startPatience, func() { b.store.forsake(booting) })
+	defer booted.Stop()
 	failing := false
-	for pause := cachePause; ; {
-		select {
-		case <-ctx.Done():
+	for pause := cachePause; b.store.awaitUncached(ctx, pause); {
+		err := b.writeCache(ctx)
+		if ctx.Err() != nil {
 			return nil
-		case <-booted:
-			b.store.forsake(booting)
-		case <-time.After(pause):
 		}
-		pause = cachePause
-		if !b.store.takeUncached() {
-			continue
+		if err != nil && !failing {
+			b.Log.Warn("the boot cache could not be written; a boot at which no store answers would find what it held before", "error", err)
 		}
-		if err := b.writeCache(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		pause, failing = cachePause, err != nil
+		if failing {
 			pause = cacheRetry
 			b.store.uncache()
-			if !failing {
-				b.Log.Warn("the boot cache could not be written; a boot at which no store answers would find what it held before", "error", err)
-			}
-			failing = true
-			continue
 		}
-		failing = false
 	}
+	return nil
 }
 
 func (b *Broker) writeCache(ctx context.Context) error {
@@ -172,19 +165,33 @@ func (s *store) forsakeLocked(keeper string) {
 	for _, e := range s.entries {
 		delete(e.keepers, keeper)
 	}
-	s.uncached = true
+	s.uncache()
 }
 
+// uncache has the cache written soon.
 func (s *store) uncache() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.uncached = true
+	select {
+	case s.uncached <- struct{}{}:
+	default: // it will be already
+	}
 }
 
-func (s *store) takeUncached() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	uncached := s.uncached
-	s.uncached = false
-	return uncached
+// awaitUncached waits until the cache is to be written, and for so long on top
+// what other changes come; false: until ctx is done.
+func (s *store) awaitUncached(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-s.uncached:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+	}
+	select {
+	case <-s.uncached: // it will be in what is written
+	default:
+	}
+	return true
 }

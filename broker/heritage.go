@@ -61,7 +61,7 @@ func (b *Broker) memoOf(tree string) memo.Memo {
 		return memo.Memo{}
 	}
 	m := memo.Memo{Gate: s.gate, Profile: s.profile, Task: s.task, User: s.facts.User, Variables: s.variables, Owed: s.owed || s.applying}
-	if s.tree != s.facts.ID && len(s.others) == 0 { // else what becomes of one would be taken for what becomes of another
+	if s.tree != s.facts.ID && s.phase() != runDoubted { // else what becomes of one would be taken for what becomes of another
 		m.Container = s.facts.ID
 	}
 	return m

@@ -60,7 +60,7 @@ func (s *store) replace(e *entry, fetched secret.Secret, asked time.Time) error 
 	e.failures, e.refused, e.silence = 0, nil, nil
 	s.plan(e)
 	s.touch(e.container)
-	s.uncached = true
+	s.uncache()
 	return nil
 }
 

@@ -42,22 +42,24 @@ type store struct {
 	byVersion map[string]bool
 	tell      func(ref secret.Ref, err error) // of a change in how keeping a secret fresh goes
 
-	mu       sync.Mutex
-	entries  map[key]*entry
-	flights  map[key]*flight
-	size     int // bytes of all current values
-	graves   []grave
-	loose    []*looseEnd
-	logins   map[string]map[providers.Delegator]origin // that may have been made, by container
-	former   map[string][]former                       // leases that containers had from an earlier agent
-	touched  map[string]bool                           // containers of which there is something to be noted
-	readers  map[int]bool                              // deliveries that read values now, by number
-	number   int                                       // of the last of them
-	fetches  sync.WaitGroup
-	closed   bool // nothing is read any more
-	changed  bool // what running containers may be given may be something else by now
-	uncached bool // the boot cache may have something else than it should
+	mu      sync.Mutex
+	entries map[key]*entry
+	flights map[key]*flight
+	size    int // bytes of all current values
+	graves  []grave
+	loose   []*looseEnd
+	logins  map[string]map[providers.Delegator]origin // that may have been made, by container
+	former  map[string][]former                       // leases that containers had from an earlier agent
+	touched map[string]bool                           // containers of which there is something to be noted
+	readers map[int]bool                              // deliveries that read values now, by number
+	number  int                                       // of the last of them
+	fetches sync.WaitGroup
+	closed  bool // nothing is read any more
+	changed bool // what running containers may be given may be something else by now
 
+	// uncached receives when the boot cache may have something else than it
+	// should.
+	uncached chan struct{}
 	// wake receives when there is something new for keepFresh: a secret that
 	// is to be read again, or one that has got another value than before.
 	wake chan struct{}
@@ -132,7 +134,7 @@ func newStore(o Options, tell func(secret.Ref, error)) *store {
 		byVersion: o.CheckVersions,
 		entries:   map[key]*entry{}, flights: map[key]*flight{}, logins: map[string]map[providers.Delegator]origin{},
 		readers: map[int]bool{}, former: map[string][]former{}, touched: map[string]bool{},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), uncached: make(chan struct{}, 1),
 	}
 	for name := range o.Providers {
 		s.lanes[name] = newLane(o.Rates[name])
@@ -164,7 +166,8 @@ func (s *store) holdOne(holder string, h holding) {
 		s.entries[h.key()] = e
 	}
 	if h.keeper != "" {
-		e.keepers[h.keeper], s.uncached = true, true
+		e.keepers[h.keeper] = true
+		s.uncache()
 	}
 	first := len(e.holders) == 0
 	if before, holds := e.holders[holder]; !holds || h.refresh < before {

@@ -41,28 +41,6 @@ func (b *Broker) watch(ctx context.Context) error {
 	return group.Wait()
 }
 
-// concerns reports whether the event is about this run of its container: it
-// happened after the run passed its gate, or comes after the event of its
-// beginning. Of a run that may be another container's, nothing is known yet.
-func (b *Broker) concerns(s *served, event inject.Event) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(s.others) == 0 && (s.started || !event.At.Before(s.since))
-}
-
-// isDoubted reports whether a run may be another container's.
-func (b *Broker) isDoubted(s *served) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(s.others) > 0
-}
-
-func (b *Broker) hasStarted(s *served) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return s.started
-}
-
 func (b *Broker) markStarted(s *served) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -72,7 +50,7 @@ func (b *Broker) markStarted(s *served) {
 
 func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inject.Event) {
 	id := event.Container
-	if b.doubted(id) {
+	if b.isDoubted(id) {
 		b.identify(ctx)
 	}
 	var known *served
@@ -81,7 +59,7 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 			continue
 		}
 		known = s
-		if b.concerns(s, event) {
+		if b.is(s, func(s *served) bool { return s.isAbout(event) }) {
 			b.markStarted(s)
 			b.lookAfter(ctx, group, s)
 		}
@@ -106,33 +84,26 @@ func (b *Broker) onStarted(ctx context.Context, group *errgroup.Group, event inj
 func (b *Broker) onDied(event inject.Event) {
 	for tree, s := range b.treesOf(event.Container) {
 		switch {
-		case b.isMounted(tree, s):
-			if s == nil {
-				b.noteStray(tree)
-			}
-		case s == nil || b.concerns(s, event):
+		case s == nil && b.isMounted(tree):
+			b.noteStray(tree)
+		case s == nil || b.is(s, func(s *served) bool { return s.endsWith(event) }):
 			b.end(tree, s)
 		}
 	}
 }
 
-// isMounted reports whether a tree is that of a volume which was mounted for a
-// run that has not begun, as far as is known. The end of the run before may be
-// reported after that: the engine mounts volumes well before the container
-// starts. Of a start that fails the volume gate is told, so the end that is
-// reported is never that run's.
-func (b *Broker) isMounted(tree string, s *served) bool {
+// isMounted reports whether a tree of an earlier agent's time is that of a
+// volume: whether its run has begun is not known, so that no end that is
+// reported is taken for its own.
+func (b *Broker) isMounted(tree string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if s == nil {
-		return b.memos[tree].Gate == inject.GateVolume
-	}
-	return s.gate == inject.GateVolume && !s.started
+	return b.memos[tree].Gate == inject.GateVolume
 }
 
 func (b *Broker) onRemoved(container string) {
 	for tree, s := range b.treesOf(container) {
-		if s == nil || !b.isDoubted(s) { // else another may have it mounted; whose it is, its volume gate unmounts
+		if s == nil || b.is(s, func(s *served) bool { return s.phase() != runDoubted }) { // else another may have it mounted; whose it is, its volume gate unmounts
 			b.end(tree, s)
 		}
 	}
@@ -200,7 +171,8 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 		alive[facts.ID] = true
 		for _, tree := range owned[facts.ID] {
 			alive[tree] = true
-			if s := b.get(tree); s != nil && b.concerns(s, inject.Event{At: asked}) { // else it is a run before this one that was seen
+			seen := func(s *served) bool { return s.isAbout(inject.Event{At: asked}) }
+			if s := b.get(tree); s != nil && b.is(s, seen) { // else it is a run before this one that was seen
 				b.markStarted(s)
 			}
 		}
@@ -212,7 +184,7 @@ func (b *Broker) resync(ctx context.Context, group *errgroup.Group) error {
 		}
 		if s := b.get(tree); s == nil {
 			b.noteStray(tree)
-		} else if b.hasStarted(s) {
+		} else if b.is(s, func(s *served) bool { return s.phase() == runBegun }) {
 			b.end(tree, s)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/quaymaster/quaymaster/broker/workload"
 )
@@ -14,13 +13,12 @@ import (
 // what goes in must be the same for all of them, and which of them it was is
 // known when one runs with the tree mounted.
 
-// doubted reports whether a run is served that may be this container's.
-func (b *Broker) doubted(container string) bool {
+// isDoubted reports whether a run is served that may be this container's.
+func (b *Broker) isDoubted(container string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, s := range b.served {
-		isIt := func(f workload.Facts) bool { return f.ID == container }
-		if len(s.others) > 0 && (isIt(s.facts) || slices.ContainsFunc(s.others, isIt)) {
+		if s.mayBe(container) {
 			return true
 		}
 	}
@@ -45,7 +43,7 @@ func (b *Broker) recognise(running []workload.Facts) {
 	for _, facts := range running {
 		for _, volume := range facts.Volumes {
 			s := b.served[volume.MountID]
-			if s == nil || len(s.others) == 0 {
+			if s == nil || s.phase() != runDoubted {
 				continue
 			}
 			facts.User = s.facts.User
@@ -79,7 +77,7 @@ func (b *Broker) checkOthers(s *served) error {
 func checkOwn(s *served, items []item) error {
 	for _, i := range items {
 		for _, n := range i.needs {
-			if n.origin.container != "" && len(s.others) > 0 {
+			if n.origin.container != "" && s.phase() == runDoubted {
 				return fmt.Errorf("%s is made for one container alone, and container %s mounts the same volume and does not run either, "+
 					"so Docker does not tell which of them starts: give each a volume of its own", n.ref, s.others[0].Name)
 			}
