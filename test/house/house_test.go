@@ -29,6 +29,7 @@ var layers = map[string]int{
 	"auth":                1,
 	"auth/vaultclient":    1,
 	"auth/awsclient":      1,
+	"auth/keyvault":       1,
 	"auth/internal/imds":  1,
 	"providers":           1,
 	"inject":              1,
@@ -72,7 +73,7 @@ var standardOnly = []string{
 // change in one place.
 var confined = map[string][]string{
 	"github.com/aws/":                  {"auth/aws", "auth/awsclient", "providers/awssm"},
-	"github.com/Azure/":                {"auth/azure", "providers/azurekv"},
+	"github.com/Azure/":                {"auth/azure", "auth/keyvault", "providers/azurekv"},
 	"cloud.google.com/":                {"auth/gcp"},
 	"github.com/hashicorp/vault/":      {"auth/vaultclient", "auth/vaultlogin", "providers/vault"},
 	"github.com/docker/docker/":        {"inject/docker"},
