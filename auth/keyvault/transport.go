@@ -24,7 +24,7 @@ import (
 // dialTimeout is for a connection, and as long for TLS.
 const dialTimeout = 5 * time.Second
 
-// ErrNotKeyVault: something answers at the vault's address that is not Key Vault.
+// ErrNotKeyVault is the error where something answers that is not Key Vault.
 var ErrNotKeyVault = errors.New("what answers there does not answer as Key Vault does: it may be a proxy, or a private endpoint of something else")
 
 // Connection says how vaults are reached. The zero value suits every host:
