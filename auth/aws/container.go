@@ -34,8 +34,8 @@ const (
 	ecsAgent = "http://169.254.170.2"
 )
 
-// endpoint is where the keys of a container's role are.
-type endpoint struct {
+// keyEndpoint is where the keys of a container's role are.
+type keyEndpoint struct {
 	url       string // its path is worth the keys to others on this host
 	variable  string // that named it
 	token     string
@@ -46,8 +46,8 @@ type endpoint struct {
 // relative one counts before the full one, a file before a token, and without
 // TLS the host must be one that only this machine can be. It is nil when
 // neither is set.
-func containerEndpoint(getenv func(string) string) (*endpoint, error) {
-	e := &endpoint{token: getenv(tokenVariable), tokenFile: getenv(tokenFileVariable)}
+func containerEndpoint(getenv func(string) string) (*keyEndpoint, error) {
+	e := &keyEndpoint{token: getenv(tokenVariable), tokenFile: getenv(tokenFileVariable)}
 	if path := getenv(relativeVariable); path != "" {
 		if !strings.HasPrefix(path, "/") {
 			return nil, fmt.Errorf("%s does not begin with a slash: leave it as ECS sets it: %w", relativeVariable, auth.ErrNoIdentity)
@@ -99,7 +99,7 @@ func (r taskRole) partition() string {
 }
 
 // keys asks the endpoint once.
-func (e *endpoint) keys(ctx context.Context) (sdk.Credentials, taskRole, error) {
+func (e *keyEndpoint) keys(ctx context.Context) (sdk.Credentials, taskRole, error) {
 	token, err := e.authorization()
 	if err != nil {
 		return sdk.Credentials{}, "", err
@@ -120,7 +120,7 @@ func (e *endpoint) keys(ctx context.Context) (sdk.Credentials, taskRole, error) 
 
 // authorization is the token to show. A file is read anew each time: whoever
 // provides it rotates it.
-func (e *endpoint) authorization() (string, error) {
+func (e *keyEndpoint) authorization() (string, error) {
 	if e.tokenFile == "" {
 		return e.token, nil
 	}
@@ -163,7 +163,7 @@ var containerHints = hints{
 }
 
 // explain leaves out the URL's path, which others must not learn.
-func (e *endpoint) explain(ctx context.Context, last *lastAnswer, err error) error {
+func (e *keyEndpoint) explain(ctx context.Context, last *lastAnswer, err error) error {
 	if last.err != nil {
 		err = last.err
 	}

@@ -70,7 +70,7 @@ func instanceIdentity(ctx context.Context, now func() time.Time) (identity, erro
 // taskIdentity asks the ECS agent for the keys of the task's role. That agent
 // runs on the same clock as this one; so the time comes from the instance's
 // metadata service, where it can be reached, and meanwhile.
-func taskIdentity(ctx context.Context, from *endpoint, now func() time.Time) (identity, error) {
+func taskIdentity(ctx context.Context, from *keyEndpoint, now func() time.Time) (identity, error) {
 	measured := make(chan imds.Clock, 1)
 	go func() { measured <- measureClock(ctx, now) }()
 	keys, role, err := from.keys(ctx)

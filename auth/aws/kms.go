@@ -3,24 +3,18 @@ package aws
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	sdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/awsclient"
 )
 
 const (
@@ -29,6 +23,8 @@ const (
 	// maxSealed is the most bytes that KMS decrypts ("CiphertextBlob" in the KMS
 	// API reference).
 	maxSealed = 6144
+	// maxAnswer is the most bytes of an answer: what was sealed, in base64.
+	maxAnswer = 64 << 10
 )
 
 // SealerOptions of a Sealer. Key and Host are needed.
@@ -49,7 +45,6 @@ type Sealer struct {
 	key    string
 	config sdk.Config
 	keys   *sdk.CredentialsCache
-	http   *http.Client
 	about  map[string]string // the encryption context
 
 	mu     sync.Mutex
@@ -69,19 +64,13 @@ func NewSealer(o SealerOptions) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	environment, err := config.NewEnvConfig()
-	if err != nil {
-		return nil, fmt.Errorf("the environment's AWS settings: %w", err)
-	}
-	client, err := newAPIClient(environment.CustomCABundle)
+	config, _, err := awsclient.New(awsclient.Options{Dial: attestTimeout, Request: kmsTimeout, MaxAnswer: maxAnswer, Once: true})
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{key: o.Key, region: region, keys: keys, http: client,
-		about: map[string]string{"quaymaster": "boot-cache", "host": o.Host},
-		config: sdk.Config{HTTPClient: client, ConfigSources: []any{environment}, Credentials: keys,
-			Retryer: func() sdk.Retryer { return sdk.NopRetryer{} }}, // whoever seals repeats
-	}, nil
+	config.Credentials = keys
+	return &Sealer{key: o.Key, region: region, keys: keys, config: config,
+		about: map[string]string{"quaymaster": "boot-cache", "host": o.Host}}, nil
 }
 
 // keyNames are what KMS takes for a key.
@@ -101,55 +90,6 @@ func keyRegion(o SealerOptions) (string, error) {
 		return "", fmt.Errorf("the KMS key %s is not in region %s", o.Key, o.Region)
 	}
 	return region, nil
-}
-
-// newAPIClient is for AWS's APIs, which may be behind a proxy, unlike a metadata
-// service.
-func newAPIClient(authorities string) (*http.Client, error) {
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: attestTimeout}).DialContext, TLSHandshakeTimeout: attestTimeout,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableKeepAlives: true, // a key is sealed once
-		ResponseHeaderTimeout: kmsTimeout, MaxResponseHeaderBytes: 64 << 10,
-	}
-	if authorities != "" {
-		pem, err := os.ReadFile(authorities)
-		if err != nil {
-			return nil, fmt.Errorf("AWS_CA_BUNDLE: %w", err)
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("AWS_CA_BUNDLE: %s holds no PEM certificate", authorities)
-		}
-	}
-	return &http.Client{
-		Transport:     bounded{transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // AWS's APIs have none
-	}, nil
-}
-
-// bounded takes a small answer and nothing more.
-type bounded struct{ *http.Transport }
-
-// maxAnswer is the most bytes of an answer of KMS's: what was sealed, in base64.
-const maxAnswer = 64 << 10
-
-// RoundTrip implements http.RoundTripper. A body without WriteTo, because the
-// SDK closes it as soon as an answer begins, and WriteTo then fails and can cut
-// the connection.
-func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Body != nil {
-		plain := *request
-		plain.Body = struct{ io.ReadCloser }{request.Body}
-		request = &plain
-	}
-	response, err := b.Transport.RoundTrip(request)
-	if err == nil {
-		response.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(response.Body, maxAnswer), response.Body}
-	}
-	return response, err
 }
 
 // Seal implements auth.Sealer (kms:Encrypt).

@@ -86,7 +86,7 @@ func TestKMSIsASealer(t *testing.T) {
 	broken := strikes(&k.kms.Faults, map[string]cloudsim.Fault{
 		"down": {Reset: true}, "throttled": awssim.JSONThrottled, "failing": awssim.JSONFailing,
 		"not AWS": {Status: http.StatusOK, Body: "<html>\nhello"}, "a proxy": {Status: http.StatusForbidden, Body: "<html>no"},
-		"empty": {Status: http.StatusOK, Body: "{}"},
+		"empty": {Status: http.StatusOK, Body: "{}"}, "endless": endless,
 	})
 	broken["key store away"] = in(awssim.KeyUnavailable)
 	sealing.Run(t, sealing.World{
@@ -99,6 +99,18 @@ func TestKMSIsASealer(t *testing.T) {
 			},
 		},
 	})
+}
+
+// endless is an answer that would do, but for its size.
+var endless = cloudsim.Fault{Status: http.StatusOK, Body: `{"CiphertextBlob":"b2s=","KeyId":"` + strings.Repeat("x", 1<<20) + `"}`}
+
+func TestKMSAnswerTooLarge(t *testing.T) {
+	k := newKeyed(t)
+	k.kms.Set("", endless)
+	_, err := k.sealer(t, aws.SealerOptions{}).Seal(t.Context(), []byte("key"))
+	if !errors.Is(err, auth.ErrSealUnavailable) || !strings.Contains(err.Error(), "the answer is larger than 64 KiB") || len(err.Error()) > 500 {
+		t.Error(err)
+	}
 }
 
 func TestKMSSaysWhatToDo(t *testing.T) {

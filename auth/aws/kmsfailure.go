@@ -1,12 +1,12 @@
 package aws
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
@@ -14,6 +14,8 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/awsclient"
+	"github.com/quaymaster/quaymaster/auth/bounded"
 )
 
 // errNotKMS: what answered is not KMS.
@@ -34,8 +36,11 @@ func (s *Sealer) explain(ctx context.Context, action string, err error) error {
 	}
 	refused, isRefusal := errors.AsType[smithy.APIError](err)
 	timeout, isNetwork := errors.AsType[net.Error](err)
+	large, isLarge := errors.AsType[*bounded.TooLarge](err)
 	unavailable := func(reason string) error { return s.failed(action, reason, auth.ErrSealUnavailable) }
 	switch {
+	case isLarge:
+		return unavailable(large.Error() + ", and so not KMS's: check what the endpoint or the proxy is")
 	case errors.Is(err, context.DeadlineExceeded) || (isNetwork && timeout.Timeout()):
 		return unavailable(fmt.Sprintf("no answer within %s: check the way there", kmsTimeout))
 	case isRefusal && status >= http.StatusBadRequest:
@@ -45,7 +50,7 @@ func (s *Sealer) explain(ctx context.Context, action string, err error) error {
 	case status != 0 || errors.Is(err, errNotKMS):
 		return unavailable(errNotKMS.Error())
 	}
-	return unavailable("it cannot be reached (" + unreached(err) + "): check the region, the endpoint and the way there")
+	return unavailable("it cannot be reached (" + awsclient.Cause(err) + "): check the region, the endpoint and the way there")
 }
 
 // noKeys says what it means that the machine has no keys to sign with.
@@ -63,30 +68,10 @@ func (s *Sealer) noKeys(action string, err error) error {
 	return s.failed(action, "no keys of this machine's role: "+err.Error(), decision)
 }
 
-// unreached is what went wrong on the network, in words that hold no more than
-// an address.
-func unreached(err error) string {
-	if dial, is := errors.AsType[*net.OpError](err); is {
-		return dial.Error()
-	}
-	if name, is := errors.AsType[*net.DNSError](err); is {
-		return name.Error()
-	}
-	if strings.Contains(err.Error(), "x509:") || strings.Contains(err.Error(), "tls:") {
-		return "its certificate is not trusted"
-	}
-	return "the connection ended"
-}
-
-var kmsCode = regexp.MustCompile(`^[A-Za-z]{1,64}$`)
-
 // refusal finds the decision that follows from a code of KMS's: "Errors" of
 // Encrypt and Decrypt in the KMS API reference, and "Common Errors".
 func (s *Sealer) refusal(action string, refused smithy.APIError, status int) error {
-	code := refused.ErrorCode()
-	if !kmsCode.MatchString(code) {
-		code = "an unknown code"
-	}
+	code := awsclient.Code(refused.ErrorCode())
 	_, throttled := retry.DefaultThrottleErrorCodes[code]
 	reason, decision := fmt.Sprintf("AWS answers %s (%d)", code, status), auth.ErrSealUnavailable
 	switch {
@@ -113,14 +98,8 @@ func (s *Sealer) refusal(action string, refused smithy.APIError, status int) err
 	return s.failed(action, reason, decision)
 }
 
-// deniedWho finds whom AWS's refusals name; nothing else of one is passed on.
-var deniedWho = regexp.MustCompile(`^User: (arn:aws[\w:/+=,.@-]{1,300}) is not authorized`)
-
 func (s *Sealer) denied(action, message string) string {
-	who := "this machine's role"
-	if found := deniedWho.FindStringSubmatch(message); found != nil {
-		who = found[1]
-	}
+	who := cmp.Or(awsclient.Denied(message), "this machine's role") // nothing else of it is passed on
 	where := "in the role's policy, or in the key's"
 	switch lower := strings.ToLower(message); {
 	case strings.Contains(lower, "explicit deny"):

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -43,9 +43,9 @@ func chosenTarget(o Options, getenv func(string) string) (target, error) {
 	if address == "" {
 		return regionalTarget(cmp.Or(o.STSRegion, globalRegion), getenv)
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || u.RawQuery != "" || u.User != nil {
-		return target{}, fmt.Errorf("%s %q: write it as https://host", setting, address)
+	u, err := endpoint.Parse(address)
+	if err != nil {
+		return target{}, fmt.Errorf("%s: %w", setting, err)
 	}
 	if u.Path == "" {
 		u.Path = "/"

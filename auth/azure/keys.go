@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
 	"regexp"
 	"strings"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azkeys"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/keyvault"
 )
 
 // sealTimeout is for the requests that one sealing takes, those for a token
@@ -30,10 +29,8 @@ type SealerOptions struct {
 	Key string
 	// Host names this host; another one does not take what was sealed for it.
 	Host string
-	// Dial connects to the vault or a proxy; nil: as the system resolves it.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Authorities are trusted instead of the system's.
-	Authorities *x509.CertPool
+	// Connection is how the vault is reached.
+	Connection keyvault.Connection
 }
 
 // Sealer seals keys by a key of Key Vault (wrapKey and unwrapKey with
@@ -47,7 +44,6 @@ type SealerOptions struct {
 type Sealer struct {
 	credential *Credential
 	client     *azkeys.Client
-	http       *transport
 	host       string // of the vault
 	key        string // its name
 	scope      string
@@ -68,11 +64,11 @@ func NewSealer(o SealerOptions) (*Sealer, error) {
 	case o.Credential == nil:
 		return nil, errors.New("Key Vault is used as the host's managed identity, and there is none to ask")
 	}
-	s := &Sealer{credential: o.Credential, http: newTransport(o), host: named[1], key: named[3], scope: "https://" + named[2] + "/.default",
+	s := &Sealer{credential: o.Credential, host: named[1], key: named[3], scope: "https://" + named[2] + "/.default",
 		bound: sha256.Sum256([]byte("quaymaster boot-cache\x00" + o.Host))}
 	var err error
 	s.client, err = azkeys.NewClient("https://"+s.host, o.Credential, &azkeys.ClientOptions{ClientOptions: policy.ClientOptions{
-		Transport: s.http, Retry: policy.RetryOptions{MaxRetries: -1}, // when to ask again is for the caller to say
+		Transport: keyvault.New(keyvault.Options{Connection: o.Connection, MaxAnswer: maxAnswer, Once: true}), Retry: policy.RetryOptions{MaxRetries: -1}, // when to ask again is for the caller to say
 		Telemetry: policy.TelemetryOptions{ApplicationID: "quaymaster"},
 	}})
 	return s, err
@@ -96,7 +92,7 @@ func (s *Sealer) Seal(ctx context.Context, key []byte) ([]byte, error) {
 	}
 	answer, err := s.client.WrapKey(limited, s.key, "", parameters(plain), nil)
 	if err == nil && (answer.KID == nil || !version.MatchString(answer.KID.Version()) || len(answer.Result) == 0) {
-		err = errNotKeyVault
+		err = keyvault.ErrNotKeyVault
 	}
 	if err != nil {
 		return nil, s.explain(ctx, wrapping, err)
@@ -116,7 +112,7 @@ func (s *Sealer) Unseal(ctx context.Context, sealed []byte) ([]byte, error) {
 	}
 	answer, err := s.client.UnwrapKey(limited, s.key, string(sealed[:versionSize]), parameters(sealed[versionSize:]), nil)
 	if err == nil && len(answer.Result) == 0 {
-		err = errNotKeyVault
+		err = keyvault.ErrNotKeyVault
 	}
 	if err != nil {
 		return nil, s.explain(ctx, unwrapping, err)
@@ -129,8 +125,10 @@ func (s *Sealer) Unseal(ctx context.Context, sealed []byte) ([]byte, error) {
 	return answer.Result[:n:n], nil
 }
 
-// maxSealed is more than the largest RSA key wraps to, in bytes.
-const maxSealed = 4 << 10
+const (
+	maxSealed = 4 << 10  // bytes; more than the largest RSA key wraps to
+	maxAnswer = 64 << 10 // bytes; what is sealed has less than a thousand
+)
 
 func parameters(value []byte) azkeys.KeyOperationParameters {
 	algorithm := azkeys.EncryptionAlgorithmRSAOAEP256

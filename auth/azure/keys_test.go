@@ -11,6 +11,7 @@ import (
 
 	"github.com/quaymaster/quaymaster/auth"
 	"github.com/quaymaster/quaymaster/auth/azure"
+	"github.com/quaymaster/quaymaster/auth/keyvault"
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 	"github.com/quaymaster/quaymaster/internal/cloudsim/azuresim"
 	"github.com/quaymaster/quaymaster/test/sealing"
@@ -46,10 +47,10 @@ func newKeyed(t *testing.T) *keyed {
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(authority.PEM())
 	_, address, _ := strings.Cut(serve(t, cloud, cloudsim.Options{Authority: authority, Names: azuresim.Hosts}), "://")
-	k.options = azure.SealerOptions{Credential: credentialAt(t, serve(t, k.machine, cloudsim.Options{}), nil), Key: key, Host: "web-1", Authorities: trusted,
-		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+	k.options = azure.SealerOptions{Credential: credentialAt(t, serve(t, k.machine, cloudsim.Options{}), nil), Key: key, Host: "web-1",
+		Connection: keyvault.Connection{Authorities: trusted, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, network, address)
-		}}
+		}}}
 	return k
 }
 
@@ -62,6 +63,19 @@ func newSealer(t *testing.T, o azure.SealerOptions) *azure.Sealer {
 	return s
 }
 
+// endless is an answer that would do, but for its size.
+var endless = cloudsim.Fault{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+	Body: `{"kid":"https://shop-kv.vault.azure.net/keys/boot-cache/0123456789abcdef0123456789abcdef","value":"b2s"` + strings.Repeat(" ", 1<<20) + `}`}
+
+func TestKeyVaultAnswerTooLarge(t *testing.T) {
+	k := newKeyed(t)
+	k.cloud.Set(k.vault.Host(), endless)
+	_, err := newSealer(t, k.options).Seal(t.Context(), []byte("key"))
+	if !errors.Is(err, auth.ErrSealUnavailable) || !strings.Contains(err.Error(), "the answer is larger than 64 KiB") || len(err.Error()) > 500 {
+		t.Error(err)
+	}
+}
+
 func TestKeyVaultIsASealer(t *testing.T) {
 	k := newKeyed(t)
 	other := k.options
@@ -71,6 +85,7 @@ func TestKeyVaultIsASealer(t *testing.T) {
 	for name, fault := range map[string]cloudsim.Fault{
 		"down": {Reset: true}, "throttled": {Status: http.StatusTooManyRequests, Body: refusal}, "failing": {Status: http.StatusInternalServerError},
 		"not Azure": {Status: http.StatusOK, Body: "<html>\nhello"}, "a proxy": {Status: http.StatusForbidden, Body: "<html>no"}, "empty": {Status: http.StatusOK, Body: "{}"},
+		"endless":                      endless,
 		"a challenge without a tenant": {Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Bearer authorization="", resource="x"`}}},
 		"another kind of challenge":    {Status: http.StatusUnauthorized, Header: http.Header{"Www-Authenticate": {`Basic realm="x"`}}},
 		"a token refused":              {Status: http.StatusUnauthorized, Body: `{"error":{"code":"Unauthorized","message":"AKV10022: no"}}`},

@@ -4,17 +4,16 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"regexp"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/bounded"
+	"github.com/quaymaster/quaymaster/auth/keyvault"
 )
 
 // The operations, as Key Vault calls the permissions for them.
@@ -23,14 +22,12 @@ const (
 	unwrapping = "unwrapKey"
 )
 
-// errNotKeyVault: something answers at the vault's address that is not Key Vault.
-var errNotKeyVault = errors.New("what answers there does not answer as Key Vault does: it may be a proxy, or a private endpoint of something else")
-
 // explain finds the decision that follows from an error of Microsoft's client,
 // of which nothing is kept: it repeats the whole answer.
 func (s *Sealer) explain(ctx context.Context, operation string, err error) error {
 	refused, isAnswer := errors.AsType[*azcore.ResponseError](err)
-	failed, isNetwork := errors.AsType[*unreachable](err)
+	failed, isNetwork := errors.AsType[*keyvault.Unreachable](err)
+	large, isLarge := errors.AsType[*bounded.TooLarge](err)
 	unavailable := func(reason string) error { return s.failed(operation, reason, auth.ErrSealUnavailable) }
 	switch {
 	case ctx.Err() != nil:
@@ -40,13 +37,15 @@ func (s *Sealer) explain(ctx context.Context, operation string, err error) error
 	case errors.Is(err, auth.ErrUnavailable):
 		return unavailable("no token: " + err.Error())
 	case isAnswer:
-		return s.refused(ctx, operation, readAnswer(refused))
+		return s.refused(ctx, operation, keyvault.Read(refused))
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable(fmt.Sprintf("no answer within %s: check the way there", sealTimeout))
+	case isLarge:
+		return unavailable(large.Error() + ", and so not Key Vault's: a proxy may stand between")
 	case isNetwork:
-		return unavailable(notReached(failed.cause))
+		return unavailable(notReached(failed.Cause))
 	}
-	return unavailable(errNotKeyVault.Error())
+	return unavailable(keyvault.ErrNotKeyVault.Error())
 }
 
 // notReached says why there is no answer, in words that hold no more than a name
@@ -64,69 +63,31 @@ func notReached(err error) string {
 	return "it cannot be reached: the connection broke, or what answers there does not speak HTTPS"
 }
 
-// vaultAnswer is what an answer that is no success says, as far as it has the
-// form that it should have.
-type vaultAnswer struct {
-	status             int
-	code, inner, token string // "Forbidden", "ForbiddenByRbac", "AKV10032"
-	caller             string // the object ID of the identity that asked
-}
-
-// What is kept of an answer. docs: "Azure Key Vault REST API error codes".
-var (
-	answerCode = regexp.MustCompile(`^[A-Za-z0-9]{1,64}$`)
-	tokenCode  = regexp.MustCompile(`^AKV[0-9]{1,8}\b`)
-	callerID   = regexp.MustCompile(`\boid=([0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})`)
-)
-
-func readAnswer(answer *azcore.ResponseError) vaultAnswer {
-	a := vaultAnswer{status: answer.StatusCode}
-	if answer.RawResponse == nil {
-		return a
-	}
-	content, err := runtime.Payload(answer.RawResponse) // which the client has read already, and keeps
-	var document struct {
-		Error struct {
-			Code, Message string
-			InnerError    struct{ Code string }
-		}
-	}
-	if err != nil || json.Unmarshal(content, &document) != nil {
-		return a
-	}
-	a.code, a.inner = answerCode.FindString(document.Error.Code), answerCode.FindString(document.Error.InnerError.Code)
-	a.token = tokenCode.FindString(document.Error.Message)
-	if found := callerID.FindStringSubmatch(document.Error.Message); found != nil {
-		a.caller = found[1]
-	}
-	return a
-}
-
 // refused is what an answer means.
-func (s *Sealer) refused(ctx context.Context, operation string, a vaultAnswer) error {
-	reason, decision := fmt.Sprintf("it answers %d (%s)", a.status, cmp.Or(a.inner, a.code)), auth.ErrSealUnavailable
+func (s *Sealer) refused(ctx context.Context, operation string, a keyvault.Answer) error {
+	reason, decision := fmt.Sprintf("it answers %d (%s)", a.Status, cmp.Or(a.Inner, a.Code)), auth.ErrSealUnavailable
 	switch {
-	case a.status == http.StatusTooManyRequests:
+	case a.Status == http.StatusTooManyRequests:
 		reason = "it limits requests (429)"
-	case a.status >= http.StatusInternalServerError:
-		reason = fmt.Sprintf("it failed (%d)", a.status)
-	case a.code == "":
-		reason = fmt.Sprintf("%v (%d)", errNotKeyVault, a.status)
-	case a.status == http.StatusUnauthorized && a.token == "AKV10032":
-		reason, decision = "it belongs to another Entra tenant than this host's managed identity (401, "+a.token+")", auth.ErrSealRefused
-	case a.status == http.StatusUnauthorized:
+	case a.Status >= http.StatusInternalServerError:
+		reason = fmt.Sprintf("it failed (%d)", a.Status)
+	case a.Code == "":
+		reason = fmt.Sprintf("%v (%d)", keyvault.ErrNotKeyVault, a.Status)
+	case a.Status == http.StatusUnauthorized && a.Token == keyvault.ForeignIssuer:
+		reason, decision = "it belongs to another Entra tenant than this host's managed identity (401, "+a.Token+")", auth.ErrSealRefused
+	case a.Status == http.StatusUnauthorized:
 		s.dropToken(ctx)
-		reason = "it does not accept the token of this host's managed identity (401, " + cmp.Or(a.token, a.code) + "): the next try has a new one"
-	case a.status == http.StatusForbidden:
+		reason = "it does not accept the token of this host's managed identity (401, " + cmp.Or(a.Token, a.Code) + "): the next try has a new one"
+	case a.Status == http.StatusForbidden:
 		reason, decision = s.forbidden(operation, a), auth.ErrSealRefused
-	case a.status == http.StatusNotFound && operation == unwrapping:
+	case a.Status == http.StatusNotFound && operation == unwrapping:
 		reason, decision = "it has no such version of the key: it was deleted (az keyvault key recover), or sealed by another key", auth.ErrNotSealedHere
-	case a.status == http.StatusNotFound:
+	case a.Status == http.StatusNotFound:
 		reason, decision = "there is no such key: make it (az keyvault key create --kty RSA), or recover it (az keyvault key recover)", auth.ErrSealRefused
-	case a.status == http.StatusBadRequest && operation == unwrapping:
-		reason, decision = "it does not open ("+a.code+"): it was altered, or sealed by another key", auth.ErrNotSealedHere
-	case a.status == http.StatusBadRequest:
-		reason, decision = "it does not seal by that key ("+a.code+"): it must be of RSA with 2048 bits or more, and for wrapKey and unwrapKey", auth.ErrSealRefused
+	case a.Status == http.StatusBadRequest && operation == unwrapping:
+		reason, decision = "it does not open ("+a.Code+"): it was altered, or sealed by another key", auth.ErrNotSealedHere
+	case a.Status == http.StatusBadRequest:
+		reason, decision = "it does not seal by that key ("+a.Code+"): it must be of RSA with 2048 bits or more, and for wrapKey and unwrapKey", auth.ErrSealRefused
 	}
 	return s.failed(operation, reason, decision)
 }
@@ -140,12 +101,9 @@ func (s *Sealer) dropToken(ctx context.Context) {
 }
 
 // forbidden tells apart what has to be changed where.
-func (s *Sealer) forbidden(operation string, a vaultAnswer) string {
-	who := "this host's managed identity"
-	if a.caller != "" {
-		who += " (object ID " + a.caller + ")"
-	}
-	switch a.inner {
+func (s *Sealer) forbidden(operation string, a keyvault.Answer) string {
+	who := a.Who()
+	switch a.Inner {
 	case "KeyDisabled":
 		return "the key is disabled: enable it (az keyvault key set-attributes --enabled true)"
 	case "ForbiddenByRbac":
@@ -158,5 +116,5 @@ func (s *Sealer) forbidden(operation string, a vaultAnswer) string {
 	case "ForbiddenByConnection":
 		return "the vault has no public access, and this host did not come by a private endpoint: give the vault one in this network, with its private DNS zone"
 	}
-	return fmt.Sprintf("it refuses %s to %s (403, %s)", operation, who, cmp.Or(a.inner, a.code))
+	return fmt.Sprintf("it refuses %s to %s (403, %s)", operation, who, cmp.Or(a.Inner, a.Code))
 }

@@ -197,8 +197,8 @@ func TestImpersonationFails(t *testing.T) {
 func TestNewAccessTokensRefuses(t *testing.T) {
 	for want, o := range map[string]gcp.AccessOptions{
 		`the service account to impersonate "reader": write its email`: {Impersonate: "reader"},
-		`impersonate "a/b@c"`:          {Impersonate: "a/b@c"},
-		`API "iam.internal": write it`: {IAMCredentials: "iam.internal"},
+		`impersonate "a/b@c"`: {Impersonate: "a/b@c"},
+		`API: write it`:       {IAMCredentials: "iam.internal"},
 	} {
 		if _, err := gcp.NewAccessTokens(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %s", err, want)

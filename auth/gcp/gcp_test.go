@@ -58,10 +58,10 @@ func TestSignedClaimsEndSoon(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	for want, o := range map[string]gcp.Options{
-		`the login type "ec2": write gce or iam`:         {Type: "ec2", Role: "docker-host"},
-		`needs the role's name`:                          {},
-		`API "iam.internal": write it as https://host`:   {Role: "docker-host", IAMCredentials: "iam.internal"},
-		`API "ftp://internal": write it as https://host`: {Role: "docker-host", IAMCredentials: "ftp://internal"},
+		`the login type "ec2": write gce or iam`:              {Type: "ec2", Role: "docker-host"},
+		`needs the role's name`:                               {},
+		`API: write it as https://host`:                       {Role: "docker-host", IAMCredentials: "iam.internal"},
+		`API: tokens would cross the network to iam.internal`: {Role: "docker-host", IAMCredentials: "http://iam.internal"},
 	} {
 		if _, err := gcp.New(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %s", err, want)

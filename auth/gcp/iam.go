@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 	"github.com/quaymaster/quaymaster/broker/secret"
 )
 
@@ -31,9 +32,8 @@ func newIAM(address string) (iam, error) {
 	if address == "" {
 		return iamCredentials, nil
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return "", fmt.Errorf("the address of the IAM Credentials API %q: write it as https://host", address)
+	if _, err := endpoint.Parse(address); err != nil {
+		return "", fmt.Errorf("the address of the IAM Credentials API: %w", err)
 	}
 	return iam(strings.TrimSuffix(address, "/")), nil
 }

@@ -10,14 +10,13 @@ import (
 	"hash/crc32"
 	"io"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/endpoint"
 )
 
 const (
@@ -64,20 +63,10 @@ func NewSealer(o SealerOptions) (*Sealer, error) {
 	}
 	s := &Sealer{tokens: o.Tokens, key: o.Key, about: []byte("quaymaster boot-cache\x00" + o.Host),
 		endpoint: strings.TrimSuffix(cmp.Or(o.Endpoint, os.Getenv(kmsVariable), kms), "/")}
-	return s, checkEndpoint(s.endpoint)
-}
-
-// checkEndpoint: plain HTTP is for this machine only, because whoever sees an
-// access token can use it.
-func checkEndpoint(endpoint string) error {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || (u.Scheme != "https" && u.Scheme != "http") {
-		return errors.New("the address of Cloud KMS (" + kmsVariable + "): write it as https://host")
+	if _, err := endpoint.Parse(s.endpoint); err != nil {
+		return nil, fmt.Errorf("the address of Cloud KMS (%s): %w", kmsVariable, err)
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); u.Scheme == "http" && u.Hostname() != "localhost" && (err != nil || !ip.IsLoopback()) {
-		return fmt.Errorf("the address of Cloud KMS %q: access tokens would cross the network in the clear: use https", endpoint)
-	}
-	return nil
+	return s, nil
 }
 
 // kmsRequest is EncryptRequest or DecryptRequest of the REST API (v1). Numbers

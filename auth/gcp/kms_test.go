@@ -118,10 +118,10 @@ func TestKMSSaysWhatToDo(t *testing.T) {
 		t.Error(err)
 	}
 	for want, o := range map[string]gcp.SealerOptions{
-		"needs access tokens":   {Key: bootKey, Host: "h"},
-		"no name":               {Key: bootKey, Tokens: k.options.Tokens},
-		"write it as projects/": {Key: bootKey + "/cryptoKeyVersions/1", Host: "h", Tokens: k.options.Tokens},
-		"in the clear":          {Key: bootKey, Host: "h", Tokens: k.options.Tokens, Endpoint: "http://kms.example"},
+		"needs access tokens":           {Key: bootKey, Host: "h"},
+		"no name":                       {Key: bootKey, Tokens: k.options.Tokens},
+		"write it as projects/":         {Key: bootKey + "/cryptoKeyVersions/1", Host: "h", Tokens: k.options.Tokens},
+		"CLOUDKMS): tokens would cross": {Key: bootKey, Host: "h", Tokens: k.options.Tokens, Endpoint: "http://kms.example"},
 	} {
 		if _, err := gcp.NewSealer(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

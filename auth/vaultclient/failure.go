@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/quaymaster/quaymaster/auth/bounded"
 )
 
 // Kind is what a failed request means for the one who made it.
@@ -144,13 +146,14 @@ func certificateText(err error) string {
 func classifyTransport(err error) (Kind, string) {
 	syntax, isSyntax := errors.AsType[*json.SyntaxError](err)
 	network, isNetwork := errors.AsType[net.Error](err)
+	large, isLarge := errors.AsType[*bounded.TooLarge](err)
 	switch {
 	case errors.Is(err, context.Canceled):
 		return Unreachable, "the request was given up"
 	case errors.Is(err, context.DeadlineExceeded) || (isNetwork && network.Timeout()):
 		return Unreachable, "Vault did not answer in time: check vault.address, the network, and Vault's load"
-	case errors.Is(err, errAnswerTooLarge):
-		return Failed, "the answer cannot be used: " + errAnswerTooLarge.Error()
+	case isLarge:
+		return Failed, "the answer cannot be used: " + large.Error()
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return Failed, "the answer is cut short"
 	case isSyntax:

@@ -6,7 +6,13 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"github.com/quaymaster/quaymaster/auth/bounded"
 )
+
+// maxAnswer is the most of an answer's body that is read, in bytes. Vault
+// refuses to store entries above 1 MiB; JSON can make six bytes of one.
+const maxAnswer = 8 << 20
 
 // transport makes the requests of one client: it follows changes of the
 // certificate files, bounds the memory that an answer can take and keeps what
@@ -31,7 +37,7 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	response.Body = &limitedBody{response.Body, maxAnswer}
+	response.Body = bounded.Body(response.Body, maxAnswer)
 	return keepPause(response)
 }
 

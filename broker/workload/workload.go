@@ -40,7 +40,6 @@ type Facts struct {
 type Volume struct {
 	Name, Driver string
 	Target       string // in the container
-	Source       string // on the host; empty while it is not mounted, and for the agent's own driver
 	// MountID is what the engine gave the agent's own driver to mount it for
 	// this run; empty while it is not mounted, and for other drivers.
 	MountID string

@@ -59,7 +59,7 @@ func describe(s container.Summary) described {
 	}
 	for _, m := range s.Mounts {
 		if m.Type == mount.TypeVolume {
-			d.Volumes = append(d.Volumes, workload.Volume{Name: m.Name, Driver: m.Driver, Target: m.Destination, Source: m.Source})
+			d.Volumes = append(d.Volumes, workload.Volume{Name: m.Name, Driver: m.Driver, Target: m.Destination})
 		}
 	}
 	return d

@@ -104,7 +104,7 @@ func (e *Engine) remember(facts workload.Facts, image imageRef) {
 func atRest(facts workload.Facts) workload.Facts {
 	facts.Volumes = slices.Clone(facts.Volumes)
 	for i := range facts.Volumes {
-		facts.Volumes[i].Source, facts.Volumes[i].MountID = "", ""
+		facts.Volumes[i].MountID = ""
 	}
 	return facts
 }

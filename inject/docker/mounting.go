@@ -126,8 +126,8 @@ func (p place) arrival(id string) (inject.Arrival, error) {
 
 // located adds the IDs with which the engine had our driver mount the volumes
 // of a container that runs. Only its own file says them, which it writes before
-// it reports the start. What the API calls the source of such a volume is what
-// another run, or another container, got of the driver; so it is left out.
+// it reports the start: what the API calls the source of such a volume is what
+// another run, or another container, got of the driver.
 func (e *Engine) located(facts workload.Facts) workload.Facts {
 	if !mounts(facts, e.options.Driver) {
 		return facts
@@ -139,7 +139,7 @@ func (e *Engine) located(facts workload.Facts) workload.Facts {
 	}
 	for i, v := range facts.Volumes {
 		if v.Driver == e.options.Driver {
-			facts.Volumes[i].Source, facts.Volumes[i].MountID = "", c.mountID(v)
+			facts.Volumes[i].MountID = c.mountID(v)
 		}
 	}
 	return facts

@@ -2,20 +2,13 @@ package awssm
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/quaymaster/quaymaster/auth/awsclient"
 )
 
 const (
@@ -36,90 +29,19 @@ type clients struct {
 
 // connect makes what all regions share. Nothing is asked of AWS yet.
 func (p *Provider) connect(o Options) error {
-	environment, err := config.NewEnvConfig()
+	var err error
+	p.config, p.http, err = awsclient.New(awsclient.Options{Dial: dialTimeout, Request: requestTimeout, MaxAnswer: maxAnswer})
 	if err != nil {
-		return fmt.Errorf("the environment's AWS settings: %w", err)
-	}
-	if p.http, err = newHTTP(environment.CustomCABundle); err != nil {
 		return err
 	}
 	p.keys = []*aws.CredentialsCache{aws.NewCredentialsCache(hostKeys{o.Credentials})}
-	p.config = aws.Config{
-		HTTPClient: p.http, ConfigSources: []any{environment}, Credentials: p.keys[0],
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} }, // whoever fetches repeats
-	}
+	p.config.Credentials = p.keys[0]
 	if o.AssumeRole == "" {
 		return nil
 	}
 	cache := assume(o, p.config.Copy())
 	p.keys, p.config.Credentials = append(p.keys, cache), cache
 	return nil
-}
-
-// newHTTP returns the client for all requests. Unlike a metadata service, the
-// stores may be behind a proxy.
-func newHTTP(authorities string) (*http.Client, error) {
-	transport := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
-		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: dialTimeout,
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: 8,
-		IdleConnTimeout:     90 * time.Second,
-	}
-	if authorities != "" {
-		pem, err := os.ReadFile(authorities)
-		if err != nil {
-			return nil, fmt.Errorf("AWS_CA_BUNDLE: %w", err)
-		}
-		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !transport.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("AWS_CA_BUNDLE: %s holds no PEM certificate", authorities)
-		}
-	}
-	return &http.Client{
-		Transport:     bounded{transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // AWS's APIs have none
-		Timeout:       requestTimeout,
-	}, nil
-}
-
-// errTooLarge: an answer without an end would fill the agent's memory.
-var errTooLarge = errors.New("the answer is larger than 8 MiB")
-
-// bounded bounds the memory that an answer can take.
-type bounded struct{ *http.Transport }
-
-// RoundTrip implements http.RoundTripper. The SDK closes the request's body as
-// soon as an answer begins; the body's WriteTo then fails, and if net/http was
-// only about to see that nothing follows, it cuts the connection in the middle
-// of the answer. Read ends as it should, so nothing else is left of the body.
-func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
-	if request.Body != nil {
-		plain := *request
-		plain.Body = struct{ io.ReadCloser }{request.Body}
-		request = &plain
-	}
-	response, err := b.Transport.RoundTrip(request)
-	if err == nil {
-		response.Body = &boundedBody{response.Body, maxAnswer}
-	}
-	return response, err
-}
-
-// boundedBody fails, where io.LimitReader would end as if all had been read.
-type boundedBody struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *boundedBody) Read(buffer []byte) (int, error) {
-	n, err := b.ReadCloser.Read(buffer)
-	if b.left -= n; b.left < 0 {
-		return 0, errTooLarge
-	}
-	return n, err
 }
 
 // in returns the clients for a region.

@@ -1,6 +1,7 @@
 package awssm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
+	"github.com/quaymaster/quaymaster/auth/awsclient"
+	"github.com/quaymaster/quaymaster/auth/bounded"
 	"github.com/quaymaster/quaymaster/providers"
 )
 
@@ -81,13 +84,14 @@ func explain(ctx context.Context, q question, err error) *failure {
 	}
 	timeout, isNetwork := errors.AsType[net.Error](err)
 	refused, isRefusal := errors.AsType[smithy.APIError](err)
+	large, isLarge := errors.AsType[*bounded.TooLarge](err)
 	switch {
-	case errors.Is(err, errTooLarge):
-		return unavailable(errTooLarge.Error(), true)
+	case isLarge:
+		return unavailable(large.Error(), true)
 	case isNetwork && timeout.Timeout():
 		return unavailable(fmt.Sprintf("no answer within %s", requestTimeout), true)
 	case isNetwork || errors.Is(err, io.ErrUnexpectedEOF): // perhaps in the middle of an answer
-		return unavailable("it cannot be reached ("+cause(err)+"): "+checkWay, true)
+		return unavailable("it cannot be reached ("+awsclient.Cause(err)+"): "+checkWay, true)
 	case status >= http.StatusInternalServerError:
 		return unavailable(fmt.Sprintf("AWS failed (%d)", status), true)
 	case isRefusal && status >= http.StatusBadRequest:
@@ -95,25 +99,10 @@ func explain(ctx context.Context, q question, err error) *failure {
 	case status != 0:
 		return unavailable(fmt.Sprintf("the answer (%d) is not AWS's: check what the endpoint or the proxy is", status), true)
 	}
-	return unavailable("it cannot be reached ("+cause(err)+"): "+checkWay, true)
+	return unavailable("it cannot be reached ("+awsclient.Cause(err)+"): "+checkWay, true)
 }
 
 const checkWay = "check the region, the endpoint and the way there"
-
-// cause is what went wrong on the network, in words that hold no more than an
-// address.
-func cause(err error) string {
-	if dial, is := errors.AsType[*net.OpError](err); is {
-		return strings.ReplaceAll(dial.Error(), "\n", " ")
-	}
-	if name, is := errors.AsType[*net.DNSError](err); is {
-		return name.Error()
-	}
-	if strings.Contains(err.Error(), "x509:") || strings.Contains(err.Error(), "tls:") {
-		return "its certificate is not trusted"
-	}
-	return "the connection ended"
-}
 
 const missingHere = "there is no such secret, or not in that version"
 
@@ -139,38 +128,23 @@ func refusal(q question, refused smithy.APIError, status int) *failure {
 		f.keys = true
 		f.reason = "AWS does not take the host's keys (" + code + "): they are asked for anew; check that the role exists and the region is enabled"
 	case strings.Contains(code, "Signature") || code == "RequestExpired" || code == "RequestTimeTooSkewed":
-		f.reason = "AWS does not take the signature (" + word(code) + "): check this machine's clock"
+		f.reason = "AWS does not take the signature (" + awsclient.Code(code) + "): check this machine's clock"
 	case code == "ValidationException" || code == "InvalidParameterException" || code == "InvalidFilterKey" || code == "SerializationException":
 		f.kind, f.reason = providers.ErrInvalid, "AWS cannot make sense of it ("+code+"): check the name and the version"
 	default:
 		f.elsewhere = true
-		f.reason = fmt.Sprintf("AWS answers %s (%d)", word(code), status)
+		f.reason = fmt.Sprintf("AWS answers %s (%d)", awsclient.Code(code), status)
 	}
 	return f
 }
 
-var errorCode = regexp.MustCompile(`^[A-Za-z]{1,64}$`)
-
-// word is a code, or what stands for one that is none of AWS's.
-func word(code string) string {
-	if errorCode.MatchString(code) {
-		return code
-	}
-	return "an unknown code"
-}
-
-// What AWS's refusals name; nothing else of a message is passed on.
-var (
-	deniedWho  = regexp.MustCompile(`^User: (arn:aws[\w:/+=,.@-]{1,300}) is not authorized`)
-	deniedWhat = regexp.MustCompile(`perform: ([a-z]{1,20}:[A-Za-z]{1,40}) on resource: (arn:aws[\w:/+=,.@?*-]{1,1000})`)
-)
+// deniedWhat is what AWS's refusals name beside whom; nothing else of a message is
+// passed on.
+var deniedWhat = regexp.MustCompile(`perform: ([a-z]{1,20}:[A-Za-z]{1,40}) on resource: (arn:aws[\w:/+=,.@?*-]{1,1000})`)
 
 // denied says what to allow to whom.
 func denied(q question, message string) string {
-	who, what := "the host's role", q.action+" on "+q.name
-	if found := deniedWho.FindStringSubmatch(message); found != nil {
-		who = found[1]
-	}
+	who, what := cmp.Or(awsclient.Denied(message), "the host's role"), q.action+" on "+q.name
 	if found := deniedWhat.FindStringSubmatch(message); found != nil {
 		what = found[1] + " on " + found[2]
 	}

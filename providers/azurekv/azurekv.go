@@ -25,6 +25,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/security/keyvault/azsecrets"
 
 	"github.com/quaymaster/quaymaster/auth"
+	"github.com/quaymaster/quaymaster/auth/keyvault"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/providers"
 )
@@ -32,6 +33,10 @@ import (
 // fetchTimeout bounds one read, with the requests for a token that it may
 // take.
 const fetchTimeout = 15 * time.Second
+
+// maxAnswer is the most of an answer's body that is read, in bytes. Key Vault
+// keeps values of 25 KiB; JSON can make six bytes of one.
+const maxAnswer = 1 << 20
 
 // Options of a Provider.
 type Options struct {
@@ -46,7 +51,7 @@ type Options struct {
 	// and should remember. Its errors wrap one of package auth's. nil: that of
 	// the public cloud.
 	FindDNSSuffix func(ctx context.Context) (string, error)
-	Connection    Connection
+	Connection    keyvault.Connection
 	Now           func() time.Time // nil: time.Now
 }
 
@@ -60,7 +65,7 @@ type Provider struct {
 	credential azcore.TokenCredential
 	ownSuffix  string
 	suffix     func(ctx context.Context) (string, error)
-	http       *transport
+	http       *keyvault.Transport
 	now        func() time.Time
 
 	mu     sync.Mutex
@@ -75,8 +80,8 @@ func New(o Options) (*Provider, error) {
 	if o.DNSSuffix != "" && !dnsSuffix.MatchString(o.DNSSuffix) {
 		return nil, fmt.Errorf("the DNS suffix %q of the key vaults: write it as in vault.usgovcloudapi.net", o.DNSSuffix)
 	}
-	p := &Provider{credential: o.Credential, ownSuffix: o.DNSSuffix, suffix: o.FindDNSSuffix, http: newTransport(o.Connection),
-		now: o.Now, vaults: map[string]*azsecrets.Client{}}
+	p := &Provider{credential: o.Credential, ownSuffix: o.DNSSuffix, suffix: o.FindDNSSuffix, now: o.Now,
+		http: keyvault.New(keyvault.Options{Connection: o.Connection, MaxAnswer: maxAnswer}), vaults: map[string]*azsecrets.Client{}}
 	if o.DNSSuffix != "" || p.suffix == nil {
 		p.suffix = func(context.Context) (string, error) { return cmp.Or(o.DNSSuffix, publicSuffix), nil }
 	}
@@ -87,7 +92,7 @@ func New(o Options) (*Provider, error) {
 }
 
 // CloseIdleConnections closes what is kept open between reads.
-func (p *Provider) CloseIdleConnections() { p.http.client.CloseIdleConnections() }
+func (p *Provider) CloseIdleConnections() { p.http.Client.CloseIdleConnections() }
 
 // Fetch implements providers.Provider.
 func (p *Provider) Fetch(ctx context.Context, ref secret.Ref) (secret.Secret, error) {
@@ -120,7 +125,7 @@ func (p *Provider) read(ctx context.Context, n name) (secret.Secret, error) {
 		return secret.Secret{}, explain(ctx, n, err)
 	}
 	if answer.Value == nil || answer.ID == nil || !version.MatchString(answer.ID.Version()) {
-		return secret.Secret{}, explain(ctx, n, errNotKeyVault)
+		return secret.Secret{}, explain(ctx, n, keyvault.ErrNotKeyVault)
 	}
 	if err := usable(answer.Attributes, p.now()); err != nil {
 		return secret.Secret{}, err
@@ -166,7 +171,7 @@ func (p *Provider) get(ctx context.Context, n name) (azsecrets.Secret, error) {
 
 func isUnauthorized(err error) bool {
 	answer, ok := errors.AsType[*azcore.ResponseError](err)
-	return ok && answer.StatusCode == http.StatusUnauthorized && read(answer).isAnswer
+	return ok && answer.StatusCode == http.StatusUnauthorized && keyvault.Read(answer).Code != ""
 }
 
 // vault is the client for one vault. It remembers which token that wants.

@@ -48,7 +48,7 @@ func FuzzChallenge(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		provider.http.client.Transport = answers
+		provider.http.Client.Transport = answers
 		if found, err := provider.Fetch(t.Context(), secret.Ref{Provider: "azure", Path: "shop-kv/one"}); err == nil {
 			t.Errorf("%q: %v", challenge, found)
 		}

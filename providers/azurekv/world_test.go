@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/quaymaster/quaymaster/auth/azure"
+	"github.com/quaymaster/quaymaster/auth/keyvault"
 	"github.com/quaymaster/quaymaster/broker/secret"
 	"github.com/quaymaster/quaymaster/internal/cloudsim"
 	"github.com/quaymaster/quaymaster/internal/cloudsim/azuresim"
@@ -86,7 +87,7 @@ func (w *world) open(o azurekv.Options) *azurekv.Provider {
 }
 
 // connect leads every host to the cloud, which has their certificate.
-func (w *world) connect() azurekv.Connection {
+func (w *world) connect() keyvault.Connection {
 	w.t.Helper()
 	authority, err := cloudsim.NewAuthority()
 	if err != nil {
@@ -96,7 +97,7 @@ func (w *world) connect() azurekv.Connection {
 	trusted.AppendCertsFromPEM(authority.PEM())
 	open := to(serve(w.t, w.cloud, cloudsim.Options{Authority: authority, Names: azuresim.Hosts}))
 	refusing := to(closed(w.t))
-	return azurekv.Connection{Authorities: trusted, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+	return keyvault.Connection{Authorities: trusted, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if w.refuses.Load() {
 			return refusing(ctx, network, address)
 		}

@@ -28,6 +28,8 @@ var layers = map[string]int{
 
 	"auth":                1,
 	"auth/vaultclient":    1,
+	"auth/awsclient":      1,
+	"auth/keyvault":       1,
 	"auth/internal/imds":  1,
 	"providers":           1,
 	"inject":              1,
@@ -53,6 +55,7 @@ var layers = map[string]int{
 
 	// Nouns of formats, below everything that has an opinion.
 	"auth/endpoint":       0,
+	"auth/bounded":        0,
 	"inject/jsonedit":     0,
 	"inject/runtime/wire": 0,
 }
@@ -62,15 +65,15 @@ var layers = map[string]int{
 // which must start in a millisecond.
 var standardOnly = []string{
 	"broker/secret", "broker/lease", "broker/workload", "broker/policy", "inject", "inject/jsonedit",
-	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "auth/endpoint", "providers",
+	"inject/runtime/wire", "inject/runtime/spec", "cmd/quaymaster-runtime", "auth", "auth/endpoint", "auth/bounded", "providers",
 	"inject/runtime/wire", "inject/runtime/spec", "inject/socket", "inject/plugin", "inject/volume", "inject/swarm", "cmd/quaymaster-runtime", "auth", "providers",
 }
 
 // confined says where a library may be imported, so that replacing it is a
 // change in one place.
 var confined = map[string][]string{
-	"github.com/aws/":                  {"auth/aws", "providers/awssm"},
-	"github.com/Azure/":                {"auth/azure", "providers/azurekv"},
+	"github.com/aws/":                  {"auth/aws", "auth/awsclient", "providers/awssm"},
+	"github.com/Azure/":                {"auth/azure", "auth/keyvault", "providers/azurekv"},
 	"cloud.google.com/":                {"auth/gcp"},
 	"github.com/hashicorp/vault/":      {"auth/vaultclient", "auth/vaultlogin", "providers/vault"},
 	"github.com/docker/docker/":        {"inject/docker"},

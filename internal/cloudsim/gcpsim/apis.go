@@ -36,7 +36,7 @@ func NewAPIs(cloud *Cloud) *APIs {
 		"GET /service_accounts/v1/metadata/x509/{email}":       a.accountCertificates,
 		"POST /v1/projects/{project}/serviceAccounts/{action}": a.ofAccount, // asks who calls itself
 	} {
-		a.mux.Handle(pattern, a.serve(open))
+		a.mux.Handle(pattern, cloud.serve(open))
 	}
 	for pattern, guarded := range map[string]answer{
 		"GET /v1/projects/{project}/serviceAccounts/{account}":                a.serviceAccount,
@@ -44,7 +44,7 @@ func NewAPIs(cloud *Cloud) *APIs {
 		"GET " + ComputePath + "projects/{project}/aggregated/instanceGroups": a.instanceGroups,
 		"POST " + zone + "instanceGroups/{group}/listInstances":               a.groupMembers,
 	} {
-		a.mux.Handle(pattern, a.serve(a.authorized(guarded)))
+		a.mux.Handle(pattern, cloud.serve(a.authorized(guarded)))
 	}
 	return a
 }
@@ -59,10 +59,11 @@ func (a *APIs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mux.ServeHTTP(w, r)
 }
 
-func (a *APIs) serve(respond answer) http.Handler {
+// serve answers by what an API says.
+func (c *Cloud) serve(respond answer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a.cloud.mu.Lock()
-		defer a.cloud.mu.Unlock()
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		body, err := respond(r)
 		if err != nil {

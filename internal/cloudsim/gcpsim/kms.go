@@ -34,7 +34,7 @@ type cryptoKey struct {
 // NewKMS returns the KMS of a cloud.
 func NewKMS(cloud *Cloud) *KMS {
 	k := &KMS{cloud: cloud, keys: map[string]*cryptoKey{}, mux: http.NewServeMux()}
-	k.mux.HandleFunc("POST /v1/projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{action}", k.serve)
+	k.mux.Handle("POST /v1/projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{action}", cloud.serve(k.answer))
 	return k
 }
 
@@ -86,18 +86,6 @@ func (k *KMS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	k.mux.ServeHTTP(w, r)
-}
-
-func (k *KMS) serve(w http.ResponseWriter, r *http.Request) {
-	k.cloud.mu.Lock()
-	defer k.cloud.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	body, err := k.answer(r)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	json.NewEncoder(w).Encode(body) // a client that went away needs no answer
 }
 
 // kmsRequest is EncryptRequest and DecryptRequest of the REST API (v1).

@@ -2,7 +2,6 @@ package gcpsim
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"net/http"
@@ -28,8 +27,8 @@ type SecretManager struct {
 // resources: projects/P/secrets/S or projects/P/locations/L/secrets/S.
 func NewSecretManager(cloud *Cloud) *SecretManager {
 	m := &SecretManager{cloud: cloud, mux: http.NewServeMux()}
-	m.mux.HandleFunc("GET /v1/projects/{project}/secrets/{secret}/versions/{action}", m.serve)
-	m.mux.HandleFunc("GET /v1/projects/{project}/locations/{location}/secrets/{secret}/versions/{action}", m.serve)
+	m.mux.Handle("GET /v1/projects/{project}/secrets/{secret}/versions/{action}", cloud.serve(m.answer))
+	m.mux.Handle("GET /v1/projects/{project}/locations/{location}/secrets/{secret}/versions/{action}", cloud.serve(m.answer))
 	return m
 }
 
@@ -44,18 +43,6 @@ func (m *SecretManager) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !m.Strike(w, r, path) {
 		m.mux.ServeHTTP(w, r)
 	}
-}
-
-func (m *SecretManager) serve(w http.ResponseWriter, r *http.Request) {
-	m.cloud.mu.Lock()
-	defer m.cloud.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
-	body, err := m.answer(r)
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	json.NewEncoder(w).Encode(body) // a client that went away needs no answer
 }
 
 // answer checks what Google checks, in its order: who asks, whether the project
