@@ -180,15 +180,15 @@ func (w *world) tryPostgres(t *testing.T) {
 	p.up(t)
 	login := regexp.MustCompile(`\|(v-[^|]*-report-[^|]*)\|15\n`)
 	found := login.FindStringSubmatch(p.logged(t, "report", "the first report", login.MatchString))
-	if is, err := server.Exists(soon(t), found[1]); err != nil || !is {
+	if exists, err := server.Exists(soon(t), found[1]); err != nil || !exists {
 		t.Errorf("PostgreSQL does not know %s: %v", found[1], err)
 	}
 	if _, err := p.compose(soon(t), "rm", "--stop", "--force", "report"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Await(t.Context(), "the login to go", func() bool {
-		is, err := server.Exists(t.Context(), found[1])
-		return err == nil && !is
+		exists, err := server.Exists(t.Context(), found[1])
+		return err == nil && !exists
 	}); err != nil {
 		t.Error(err)
 	}

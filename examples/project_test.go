@@ -140,7 +140,7 @@ func varies(t *testing.T, r engine.Report, name, value string) {
 // logged waits until a service has printed what is wanted.
 func (p *project) logged(t *testing.T, service, what string, wanted func(log string) bool) (log string) {
 	t.Helper()
-	err := p.Await(t.Context(), what, func() (is bool) {
+	err := p.Await(t.Context(), what, func() bool {
 		var err error
 		if log, err = p.compose(t.Context(), "logs", "--no-log-prefix", service); err != nil {
 			t.Fatal(err)
