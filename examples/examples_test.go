@@ -30,6 +30,8 @@ type service struct {
 	Image   string
 	Runtime string
 	Labels  map[string]string
+	Devices []string
+	Volumes []string
 }
 
 // wants attests the service as the agent would, and reads its labels.
@@ -39,6 +41,12 @@ func (s service) wants(project, name string) (workload.Selectors, workload.Wants
 	selectors := workload.Attest(workload.Facts{Image: s.Image, Labels: labels})
 	wants, err := workload.ParseLabels(labels, selectors)
 	return selectors, wants, err
+}
+
+// profiled reports whether the service names a profile in place of labels: of a
+// device, or of a volume.
+func (s service) profiled() bool {
+	return len(s.Devices)+len(s.Volumes) > 0 && s.Runtime == "" && len(s.Labels) == 0
 }
 
 func TestComposeExamples(t *testing.T) {
@@ -57,6 +65,9 @@ func TestComposeExamples(t *testing.T) {
 		}
 		grants := policyOf(t, filepath.Join(filepath.Dir(file), "quaymaster.yaml"))
 		for name, service := range project.Services {
+			if service.profiled() {
+				continue // which profile it has, and what that gives, is seen where it is run
+			}
 			selectors, wants, err := service.wants(project.Name, name)
 			if err != nil || len(wants.Items) == 0 || service.Runtime != "quaymaster" {
 				t.Errorf("%s: service %s, runtime %q, wants %d secrets, %v", file, name, service.Runtime, len(wants.Items), err)
@@ -71,6 +82,42 @@ func TestComposeExamples(t *testing.T) {
 						t.Errorf("%s: service %s may not have %s: %s", file, name, ref, d.Reason)
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestEachExampleIsDescribed: each folder has a page of at most a screen that
+// names all of its files, and the table knows the folder.
+func TestEachExampleIsDescribed(t *testing.T) {
+	table, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("*/README.md")
+	if err != nil || len(pages) < 10 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	for _, page := range pages {
+		dir := filepath.Dir(page)
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), "\n"); n > 60 {
+			t.Errorf("%s has %d lines, which is more than a screen", page, n)
+		}
+		if !strings.Contains(string(table), "("+dir+")") {
+			t.Errorf("the table in README.md lacks %s", dir)
+		}
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			named := strings.Contains(string(text), file.Name()) || file.Name() == "compose.yaml" || file.IsDir()
+			if file.Name() != "README.md" && !named {
+				t.Errorf("%s does not name %s", page, file.Name())
 			}
 		}
 	}

@@ -25,6 +25,7 @@ if [ "$for_what" != demo ]; then
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
 	have openssl || need+=(openssl)
 	have systemd-analyze && have systemd-socket-activate || need+=(systemd) # reads the units; need not run
+	have cloud-init || need+=(cloud-init) # judges the examples of user-data
 fi
 if [ "$for_what" = engines ]; then # the newest engine's runc is linked with it
 	have pkg-config || need+=(pkg-config)

@@ -1,0 +1,1 @@
+path "pki/issue/java" { capabilities = ["update"] }

@@ -1,0 +1,10 @@
+#!/bin/sh
+# What Vault needs for this example, beside the role docker-host: once, in this directory, as Vault's administrator.
+set -eu
+
+vault secrets enable pki
+vault secrets tune -max-lease-ttl=87600h pki
+vault write -field=certificate pki/root/generate/internal common_name="shop.internal" ttl=87600h >"${CA_FILE:-shop-ca.crt}"
+vault write pki/roles/web allowed_domains=shop.internal allow_subdomains=true key_type=ec key_bits=256 max_ttl=72h
+# What the host may do already, and the rules of this example.
+{ vault policy read docker-host; cat policy.hcl; } | vault policy write docker-host -
