@@ -91,10 +91,7 @@ func TestAttributes(t *testing.T) {
 	if err != nil || hostname != "docker-1.europe-west1-b.c.shop-prod.internal" {
 		t.Errorf("%q, %v", hostname, err)
 	}
-	number, err := c.NumericProjectIDWithContext(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, _, number := do(t, "GET", w.server+"/computeMetadata/v1/project/numeric-project-id", "", "Metadata-Flavor", "Google") // the client keeps it for the process
 	for path, want := range map[string]string{
 		"instance/attributes/?recursive=True":           `{"quaymaster-vault-role":"docker-host","user-data":"#cloud-config\n{}\n"}`,
 		"project/attributes/?recursive=True":            `{}`,
