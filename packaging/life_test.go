@@ -28,6 +28,8 @@ var enabled = []string{
 	wants + "sockets.target.wants/quaymaster.socket",
 	wants + "sockets.target.wants/quaymaster-runtime.socket",
 	wants + "sockets.target.wants/quaymaster-plugin.socket",
+	wants + "multi-user.target.wants/quaymaster-configure.service",
+	wants + "multi-user.target.wants/quaymaster-doctor.service",
 }
 
 // TestInstallUpgradeDowngradePurge is a package's whole life on a host that

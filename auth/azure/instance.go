@@ -32,23 +32,9 @@ type instance struct {
 // instance asks which machine this is.
 func (m *metadata) instance(ctx context.Context) (instance, error) {
 	const doing = "reading the instance metadata"
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, linkLocal+instancePath, nil)
-	if err != nil {
-		return instance{}, fmt.Errorf("%s: %w", doing, err)
-	}
-	request.Header.Set("Metadata", "true")
-	response, err := m.Do(request)
-	if err != nil {
-		return instance{}, m.explain(ctx, doing, err)
-	}
-	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		return instance{}, m.explain(ctx, doing, errors.Join(err, m.last.problem()))
-	}
 	var document struct{ Compute instance }
-	if err := json.Unmarshal(content, &document); err != nil {
-		return instance{}, m.explain(ctx, doing, err)
+	if err := m.ask(ctx, doing, instancePath, &document); err != nil {
+		return instance{}, err
 	}
 	found := document.Compute
 	if found.Subscription == "" || found.ResourceGroup == "" || found.Name == "" {
@@ -56,6 +42,28 @@ func (m *metadata) instance(ctx context.Context) (instance, error) {
 			doing, m.where(), auth.ErrNoIdentity)
 	}
 	return found, nil
+}
+
+// ask reads a document of the service.
+func (m *metadata) ask(ctx context.Context, doing, path string, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, linkLocal+path, nil)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	request.Header.Set("Metadata", "true")
+	response, err := m.Do(request)
+	if err != nil {
+		return m.explain(ctx, doing, err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return m.explain(ctx, doing, errors.Join(err, m.last.problem()))
+	}
+	if err := json.Unmarshal(content, into); err != nil {
+		return m.explain(ctx, doing, err)
+	}
+	return nil
 }
 
 // String is a few words for people.

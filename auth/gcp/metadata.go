@@ -24,8 +24,9 @@ type metadata struct {
 	last   *singleTry
 }
 
-func newMetadata(now func() time.Time) *metadata {
-	plain := imds.NewClient()
+func newMetadata(now func() time.Time) *metadata { return newMetadataOf(imds.NewClient(), now) }
+
+func newMetadataOf(plain *http.Client, now func() time.Time) *metadata {
 	last := &singleTry{next: plain.Transport, now: now}
 	plain.Transport = last
 	plain.Timeout = 0 // ask has it, in a form that the library does not take for a reason to repeat

@@ -28,6 +28,7 @@ type loader struct {
 	refused  map[string]bool  // the keys with a problem: nothing more is said of them
 	broken   bool             // some file could not be read at all
 	content  bool             // some file said something
+	instead  *Text            // stands in the place of a file of conf.d
 	problems Problems
 	warnings []Problem
 }
@@ -37,21 +38,38 @@ type loader struct {
 // Warnings do not stand in the way. What the labels mean that profiles stand
 // for is left to checks.
 func Load(path string, checks ...CheckLabels) (Config, []Problem, error) {
-	l := &loader{config: Default(), checks: checks, main: path, places: map[string]Place{}, refused: map[string]bool{}}
-	l.directory(filepath.Dir(path), fs.ModeSticky) // there, nobody can replace another's file
-	l.file(path)
-	l.extras(filepath.Join(filepath.Dir(path), "conf.d"))
+	return newLoader(path, checks).load()
+}
+
+func newLoader(path string, checks []CheckLabels) *loader {
+	return &loader{config: Default(), checks: checks, main: path, places: map[string]Place{}, refused: map[string]bool{}}
+}
+
+func (l *loader) load() (Config, []Problem, error) {
+	l.read()
 	if !l.broken {
 		l.check()
 	}
 	if len(l.problems) > 0 {
-		slices.SortStableFunc(l.problems, func(a, b Problem) int {
-			return cmp.Or(cmp.Compare(slices.Index(l.files, a.File), slices.Index(l.files, b.File)),
-				cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
-		})
-		return Config{}, l.warnings, l.problems
+		return Config{}, l.warnings, l.inOrder()
 	}
 	return l.config, l.warnings, nil
+}
+
+// read reads all files.
+func (l *loader) read() {
+	l.directory(filepath.Dir(l.main), fs.ModeSticky) // there, nobody can replace another's file
+	l.file(l.main)
+	l.extras(filepath.Join(filepath.Dir(l.main), "conf.d"))
+}
+
+// inOrder are the problems in the order of the files.
+func (l *loader) inOrder() Problems {
+	slices.SortStableFunc(l.problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(slices.Index(l.files, a.File), slices.Index(l.files, b.File)),
+			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return l.problems
 }
 
 // fault notes a problem at the place where key was given, or else at that of
@@ -101,8 +119,11 @@ func (l *loader) directory(path string, harmless fs.FileMode) {
 
 // extras reads the files of conf.d, if there is one.
 func (l *loader) extras(dir string) {
-	entries, err := os.ReadDir(dir) // sorted by name
+	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
+		if l.instead != nil {
+			l.file(l.instead.Origin)
+		}
 		return
 	}
 	l.files = append(l.files, dir)
@@ -111,10 +132,17 @@ func (l *loader) extras(dir string) {
 		return
 	}
 	l.directory(dir, 0)
+	var paths []string
 	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
+		paths = append(paths, filepath.Join(dir, entry.Name()))
+	}
+	if l.instead != nil && !slices.Contains(paths, l.instead.Origin) {
+		paths = append(paths, l.instead.Origin)
+	}
+	slices.Sort(paths)
+	for _, path := range paths {
 		switch {
-		case strings.HasPrefix(entry.Name(), "."): // what editors leave behind
+		case strings.HasPrefix(filepath.Base(path), "."): // what editors leave behind
 		case filepath.Ext(path) == ".yaml":
 			l.file(path)
 		case filepath.Ext(path) == ".yml":
@@ -127,7 +155,7 @@ func (l *loader) extras(dir string) {
 // file reads one file on top of what is known.
 func (l *loader) file(path string) {
 	l.files = append(l.files, path)
-	data, err := readTrusted(path)
+	data, err := l.readFile(path)
 	if err != nil {
 		l.unusable(path, err)
 		return
@@ -141,6 +169,13 @@ func (l *loader) file(path string) {
 		l.content = true
 		(&reader{loader: l, file: path}).root(node)
 	}
+}
+
+func (l *loader) readFile(path string) ([]byte, error) {
+	if l.instead != nil && path == l.instead.Origin {
+		return l.instead.Data, nil
+	}
+	return readTrusted(path)
 }
 
 // readTrusted returns the content of a file that only root and the agent's own

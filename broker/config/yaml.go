@@ -18,6 +18,11 @@ const maxDepth = 32
 
 // parse returns the document in data: nil when there is nothing but comments.
 func parse(file string, data []byte) (node ast.Node, problem *Problem) {
+	return parseIf(file, data, plain)
+}
+
+// parseIf parses what fit lets pass.
+func parseIf(file string, data []byte, fit func(file string, tokens token.Tokens) *Problem) (node ast.Node, problem *Problem) {
 	whole := Place{File: file}
 	if !utf8.Valid(data) {
 		return nil, &Problem{Place: whole, Message: "is not text in UTF-8"}
@@ -30,7 +35,7 @@ func parse(file string, data []byte) (node ast.Node, problem *Problem) {
 		}
 	}()
 	tokens := lexer.Tokenize(string(data))
-	if problem := plain(file, tokens); problem != nil {
+	if problem := fit(file, tokens); problem != nil {
 		return nil, problem
 	}
 	document, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey()) // reader tells where both are
@@ -61,17 +66,25 @@ func at(file string, t *token.Token) Place {
 	return Place{File: file, Line: t.Position.Line, Column: t.Position.Column}
 }
 
-// plain refuses what lies outside the plain part of YAML, and nesting that the
-// parser could not cope with.
+// plain refuses what lies outside the plain part of YAML, and what shallow
+// refuses.
 func plain(file string, tokens token.Tokens) *Problem {
-	var line, dashes, brackets int
 	for _, t := range tokens {
-		var refused string
 		switch t.Type {
 		case token.AnchorType, token.AliasType, token.MergeKeyType:
-			refused = "anchors, aliases and merge keys are not understood here: write the value out"
+			return &Problem{Place: at(file, t), Message: "anchors, aliases and merge keys are not understood here: write the value out"}
 		case token.TagType, token.DirectiveType, token.MappingKeyType:
-			refused = "tags, directives and ?-keys are not understood here: write key: value"
+			return &Problem{Place: at(file, t), Message: "tags, directives and ?-keys are not understood here: write key: value"}
+		}
+	}
+	return shallow(file, tokens)
+}
+
+// shallow refuses nesting that the parser could not cope with.
+func shallow(file string, tokens token.Tokens) *Problem {
+	var line, dashes, brackets int
+	for _, t := range tokens {
+		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			brackets++
 		case token.SequenceEndType, token.MappingEndType:
@@ -83,10 +96,7 @@ func plain(file string, tokens token.Tokens) *Problem {
 			dashes++
 		}
 		if max(dashes, brackets) > maxDepth {
-			refused = fmt.Sprintf("nested more than %d deep", maxDepth)
-		}
-		if refused != "" {
-			return &Problem{Place: at(file, t), Message: refused}
+			return &Problem{Place: at(file, t), Message: fmt.Sprintf("nested more than %d deep", maxDepth)}
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/quaymaster/quaymaster/broker/config"
+	"github.com/quaymaster/quaymaster/broker/firstboot"
 )
 
 // checkPatience is how long one check may take.
@@ -50,7 +51,7 @@ func wrong(remedy, found string, args ...any) finding {
 
 func doctorCommand() *cobra.Command {
 	var file string
-	var asJSON bool
+	var asJSON, boot bool
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look at this host from its identity to its containers, and say what is wrong and what to do",
@@ -58,9 +59,21 @@ func doctorCommand() *cobra.Command {
 			"It logs in to each Vault as the agent does, asks what the grants name, and revokes its token. It shows no value, and\n" +
 			"changes nothing (systemd makes the machine's own key when a boot cache first needs it). Run it as root, in the\n" +
 			"agent's environment: what another user cannot see is said.\n\n" +
+			"With --boot it is what quaymaster-doctor.service runs: it gives the agent up to a minute, then prints one line when the\n" +
+			"host is ready, else one for each thing that failed or is a warning, for the machine's console.\n\n" +
 			"Exit codes: 0 nothing failed, 1 something failed, 3 wrong configuration.",
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if boot && asJSON {
+				return usageError{errors.New("--boot prints lines for a console: leave --json out")}
+			}
+			if boot {
+				findings, err := diagnoseBoot(c.Context(), file, bootPatience)
+				if printErr := printBoot(os.Stdout, findings); printErr != nil {
+					return printErr
+				}
+				return err
+			}
 			findings, err := diagnose(c.Context(), file)
 			if printErr := printFindings(os.Stdout, findings, asJSON); printErr != nil {
 				return printErr
@@ -70,6 +83,7 @@ func doctorCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&file, "config", defaultConfig, "configuration `file` of the agent")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the answer as JSON")
+	c.Flags().BoolVar(&boot, "boot", false, "wait until the agent had its chance, and print for the console")
 	return c
 }
 
@@ -101,14 +115,31 @@ func configuration(file string, c config.Config, warnings []config.Problem, err 
 	if err != nil && len(problems) == 0 {
 		findings = append(findings, named(check, wrong("correct it", "%v", err)))
 	}
+	for _, problem := range firstboot.Noted(file) {
+		findings = append(findings, named(check, givenProblem(problem, err)))
+	}
 	for _, warning := range warnings {
 		findings = append(findings, named(check, doubt("say what is meant, or take it out", "%s", warning)))
 	}
 	if len(findings) > 0 {
 		return findings
 	}
-	return []finding{named(check, fine("%s: %d grants, %d Vault servers, %d cloud stores%s", file,
-		len(c.Grants), len(c.Vaults()), len(c.Clouds()), remarks(c)))}
+	return []finding{named(check, fine("%s: %d grants, %d Vault servers, %d cloud stores%s%s", file,
+		len(c.Grants), len(c.Vaults()), len(c.Clouds()), remarks(c), origins(file)))}
+}
+
+// givenProblem is what quaymaster configure found wrong with what the instance
+// was given. A host that is configured all the same runs with that.
+func givenProblem(problem string, err error) finding {
+	remedy := "correct what the instance was given (its tags, metadata attributes or user-data)"
+	if strings.HasPrefix(problem, unread) {
+		remedy = "let this host reach its metadata service, as the error says"
+	}
+	remedy += ", then systemctl restart quaymaster-configure quaymaster"
+	if err != nil {
+		return wrong(remedy, "%s", problem)
+	}
+	return doubt(remedy, "%s; what was configured before counts", problem)
 }
 
 func named(check string, f finding) finding {

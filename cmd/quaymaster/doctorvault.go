@@ -158,6 +158,8 @@ func (s *session) accepted(context.Context) finding {
 		return doubt("mend that first; else the agent's log says how its own login went", "a login as role %q was not tried: %s", role, s.notTried)
 	case errors.Is(s.loginErr, auth.ErrNoIdentity):
 		return wrong("see identity and metadata", "%v", s.loginErr)
+	case errors.Is(s.loginErr, auth.ErrRefused) && strings.Contains(s.loginErr.Error(), "valid region"): // as STS words it
+		return wrong("set vault.sts_region to the region of the STS that Vault asks (us-east-1, unless Vault's aws auth method was told sts_region)", "%v", s.loginErr)
 	case errors.Is(s.loginErr, auth.ErrRefused):
 		return wrong("see in Vault that the role exists, is bound to this host's identity, and that vault.mount and vault.server_id are what Vault has", "%v", s.loginErr)
 	case s.loginErr != nil:

@@ -96,7 +96,7 @@ func command() *cobra.Command {
 	})
 	install := &cobra.Command{Use: "install", Short: "Put Quaymaster in Docker's way", Args: noArgs, RunE: help}
 	install.AddCommand(installRuntimeCommand())
-	root.AddCommand(agentCommand(), psCommand(), attachCommand(), doctorCommand(), validateCommand(), install, manualCommand())
+	root.AddCommand(agentCommand(), psCommand(), attachCommand(), configureCommand(), doctorCommand(), validateCommand(), install, manualCommand())
 	return root
 }
 

@@ -88,7 +88,7 @@ func validate(file string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s: ok: %d grants, %d Vault servers, %d cloud stores%s\n", file, len(loaded.Grants), len(loaded.Vaults()), len(loaded.Clouds()),
-		remarks(loaded))
+	fmt.Printf("%s: ok: %d grants, %d Vault servers, %d cloud stores%s%s\n", file, len(loaded.Grants), len(loaded.Vaults()), len(loaded.Clouds()),
+		remarks(loaded), origins(file))
 	return nil
 }

@@ -47,6 +47,7 @@ var layers = map[string]int{
 	"broker/policy":       2,
 	"broker/rotation":     2,
 	"broker/memo":         2,
+	"broker/firstboot":    2,
 	"broker/bootcache":    2,
 	"broker":              3,
 	"broker/api":          4,

@@ -30,18 +30,26 @@ const (
 	// MaxBody is the most bytes that an answer may have. Role credentials and
 	// identity tokens have two to four thousand.
 	MaxBody = 64 << 10
+	// MaxLargeBody is the same for what people have given the instance: half a
+	// megabyte is the most that any cloud takes of them.
+	MaxLargeBody = 768 << 10
 )
 
 // What a server does that cannot be a metadata service.
 var (
 	ErrRedirect = errors.New("the metadata service answered with a redirect, which is not followed")
-	ErrTooLarge = fmt.Errorf("the metadata service's answer is larger than %d bytes", MaxBody)
+	ErrTooLarge = fmt.Errorf("the metadata service's answer is larger than %d bytes (%d of what people gave the instance)", MaxBody, MaxLargeBody)
 )
 
 // NewClient returns a client for link-local metadata services and nothing
 // else. It keeps no connection, no cookie and no other state between requests,
 // so it leaves nothing to close.
-func NewClient() *http.Client {
+func NewClient() *http.Client { return newClient(MaxBody) }
+
+// NewLargeClient is NewClient for what people have given the instance.
+func NewLargeClient() *http.Client { return newClient(MaxLargeBody) }
+
+func newClient(most int) *http.Client {
 	transport := &http.Transport{
 		Proxy:                  nil,
 		DialContext:            (&net.Dialer{Timeout: DialTimeout}).DialContext,
@@ -50,21 +58,24 @@ func NewClient() *http.Client {
 		MaxResponseHeaderBytes: 16 << 10,
 	}
 	return &http.Client{
-		Transport:     smallAnswers{transport},
+		Transport:     smallAnswers{transport, most},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return ErrRedirect },
 		Timeout:       RequestTimeout,
 	}
 }
 
-// smallAnswers makes reading more than MaxBody bytes of an answer an error.
-type smallAnswers struct{ http.RoundTripper }
+// smallAnswers makes reading more than so many bytes of an answer an error.
+type smallAnswers struct {
+	http.RoundTripper
+	most int
+}
 
 func (t smallAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
-	response.Body = &smallBody{ReadCloser: response.Body, left: MaxBody}
+	response.Body = &smallBody{ReadCloser: response.Body, left: t.most}
 	return response, nil
 }
 

@@ -3,8 +3,9 @@
 // act on it.
 //
 //	IMDS          EC2's instance metadata service, version 2 (PUT for a session
-//	              token, then GET): role credentials, placement, identity
-//	              document with the signatures of a Notary
+//	              token, then GET): role credentials, placement, tags, user
+//	              data, identity document with the signatures of a Notary, and
+//	              what else cloud-init's own data source reads
 //	TaskMetadata  what the agent of ECS tells a task's containers: the role's
 //	              credentials, and the task
 //	STS           GetCallerIdentity
@@ -24,6 +25,6 @@
 //
 // Left out: permissions (every principal may ask everything), presigned GET
 // requests, signatures over several regions, the document's DSA signature,
-// IPv6, and whatever else an instance could be asked. A hop limit is a fault
+// IPv6, differences between the metadata's versions, and whatever else an instance could be asked. A hop limit is a fault
 // (TooFar), since everything here is one hop away.
 package awssim

@@ -2,10 +2,8 @@ package awssim
 
 import (
 	"encoding/xml"
-	"fmt"
 	"net/url"
 	"regexp"
-	"strings"
 	"time"
 )
 
@@ -80,7 +78,7 @@ func (s *Service) describeInstances(_ issued, form url.Values) (any, error) {
 	}
 	described := ec2Instance{
 		InstanceID: instance.ID, ImageID: instance.ImageID, State: state, SubnetID: instance.Subnet, VPCID: instance.VPC,
-		PrivateDNSName: fmt.Sprintf("ip-%s.%s.compute.internal", strings.ReplaceAll(privateIP, ".", "-"), instance.Region),
+		PrivateDNSName: instance.hostname(),
 		LaunchTime:     launched.Format(time.RFC3339),
 	}
 	if instance.Role != "" {

@@ -91,6 +91,9 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header()["Date"] = m.date()
 	status, content := m.answer(w.Header(), r)
 	w.Header().Set("Content-Type", "text/plain")
+	if strings.HasSuffix(r.URL.Path, "/"+userData) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+	}
 	if status != http.StatusOK {
 		w.Header().Set("Content-Type", "text/html")
 		content = fmt.Sprintf("<html><head><title>%d - %s</title></head></html>\n", status, http.StatusText(status))

@@ -50,7 +50,7 @@ func TestOfficialClientReadsTheInstance(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"instance-id": instanceID, "placement/availability-zone": "eu-west-1a", "placement/region": "eu-west-1",
-		"": "iam/\ninstance-id\nplacement/", "placement/": "availability-zone\nregion",
+		"placement/": "availability-zone\nregion", "iam/": "security-credentials/",
 		"iam/security-credentials/": "docker-host",
 	} {
 		got, err := sdk(url).GetMetadata(t.Context(), &imds.GetMetadataInput{Path: path})

@@ -2,6 +2,7 @@ package awssim
 
 import (
 	"cmp"
+	"strings"
 	"time"
 )
 
@@ -14,6 +15,13 @@ type Instance struct {
 	ImageID, VPC, Subnet string
 	// Notary signs its identity document; nil: nobody does.
 	Notary *Notary
+	// MAC is of its network interface; empty: MAC below.
+	MAC string
+	// Tags are those that its metadata may tell; nil: instance tags are not
+	// allowed in the metadata, as is the default.
+	Tags map[string]string
+	// UserData is what it was started with; empty: none.
+	UserData string
 }
 
 // What an instance is made of that does not say otherwise.
@@ -21,13 +29,39 @@ const (
 	ImageID = "ami-0123456789abcdef0"
 	VPC     = "vpc-0123456789abcdef0"
 	Subnet  = "subnet-0123456789abcdef0"
+	MAC     = "0a:ff:c0:00:00:10"
 )
 
-const privateIP = "10.0.0.10"
+const (
+	privateIP    = "10.0.0.10"
+	instanceType = "t3.small"
+)
+
+// hostname is the one that EC2 gives by the private address.
+func (i Instance) hostname() string {
+	return "ip-" + strings.ReplaceAll(privateIP, ".", "-") + "." + i.Region + ".compute.internal"
+}
 
 func (i Instance) complete() Instance {
 	i.ImageID, i.VPC, i.Subnet = cmp.Or(i.ImageID, ImageID), cmp.Or(i.VPC, VPC), cmp.Or(i.Subnet, Subnet)
+	i.MAC = cmp.Or(i.MAC, MAC)
 	return i
+}
+
+// SetTags changes the tags that the metadata tells. Nil: they are no longer
+// allowed there.
+func (m *IMDS) SetTags(tags map[string]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.instance.Tags = tags
+}
+
+// SetUserData changes the user data, which EC2 lets one do while the instance
+// is stopped. Empty: none.
+func (m *IMDS) SetUserData(data string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.instance.UserData = data
 }
 
 // SetState changes what EC2 says of the instance: "running", "stopped",

@@ -86,6 +86,21 @@ func (m *IMDS) SetUndated(undated bool) {
 	m.undated = undated
 }
 
+// SetTags changes the machine's tags.
+func (m *IMDS) SetTags(tags map[string]string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.machine.Tags = tags
+}
+
+// SetUserData changes the machine's user data, which may be done at any time.
+// Empty: none.
+func (m *IMDS) SetUserData(data string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.machine.UserData = data
+}
+
 // SetLifetime changes how long tokens are good for. A lifetime below zero
 // makes tokens that have ended already.
 func (m *IMDS) SetLifetime(lifetime time.Duration) {
@@ -104,7 +119,7 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "IMDS/150.870.65.1854")
 	query := r.URL.Query()
 	switch {
-	case r.URL.Path != TokenPath && r.URL.Path != InstancePath:
+	case r.URL.Path != TokenPath && r.URL.Path != InstancePath && !strings.HasPrefix(r.URL.Path, InstancePath+"/"):
 		m.refuse(w, r, http.StatusNotFound, "not_found", "The requested resource was not found")
 	case r.Method != http.MethodGet:
 		m.refuse(w, r, http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed")
@@ -114,10 +129,10 @@ func (m *IMDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		m.refuse(w, r, http.StatusBadRequest, "invalid_request", "Request contains the X-Forwarded-For header, which is not allowed")
 	case query.Get("api-version") == "":
 		m.refuse(w, r, http.StatusBadRequest, "invalid_request", "Required query variable 'api-version' is missing")
-	case r.URL.Path == InstancePath:
-		answer(w, http.StatusOK, map[string]any{"compute": m.compute()})
-	default:
+	case r.URL.Path == TokenPath:
 		m.serveToken(w, r, query)
+	default:
+		m.serveInstance(w, r, query)
 	}
 }
 
@@ -137,14 +152,6 @@ func (m *IMDS) refuse(w http.ResponseWriter, r *http.Request, status int, code, 
 		return
 	}
 	answer(w, status, map[string]string{"error": http.StatusText(status) + ". " + description})
-}
-
-func (m *IMDS) compute() map[string]any {
-	return map[string]any{
-		"azEnvironment": cmp.Or(m.machine.Environment, m.tenant.cloud.name), "location": m.machine.Location,
-		"name": m.machine.Name, "osType": "Linux", "provider": "Microsoft.Compute", "resourceGroupName": m.machine.ResourceGroup,
-		"resourceId": m.machine.id(), "subscriptionId": m.machine.Subscription, "vmId": m.vmID, "vmScaleSetName": m.machine.ScaleSet,
-	}
 }
 
 func (m *IMDS) serveToken(w http.ResponseWriter, r *http.Request, query url.Values) {

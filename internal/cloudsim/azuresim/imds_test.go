@@ -1,6 +1,8 @@
 package azuresim_test
 
 import (
+	"encoding/json"
+	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -140,6 +142,52 @@ func TestInstanceMetadata(t *testing.T) {
 		if told["vmId"] == "" {
 			t.Errorf("%s: no vmId", name)
 		}
+	}
+}
+
+// TestWholeDocument asks as cloud-init's data source does, and as the parts are
+// documented.
+func TestWholeDocument(t *testing.T) {
+	m := machine("web-1")
+	m.Tags, m.UserData, m.MAC = map[string]string{"team": "shop;front", "a": "1"}, "#cloud-config\n{}\n", "52:54:00:12:34:56"
+	service := newWorld(t).tenant.AddMachine(m)
+	url := start(t, service, cloudsim.Options{}) + azuresim.InstancePath
+	_, document := do(t, local(), "GET", url+"?api-version=2021-08-01&extended=true", "Metadata", "true")
+	text, err := json.Marshal(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"computerName":"web-1"`, `"disablePasswordAuthentication":"true"`, `"publicKeys":[]`, `"macAddress":"525400123456"`,
+		`"tags":"a:1;team:shop;front"`, `"tagsList":[{"name":"a","value":"1"},{"name":"team","value":"shop;front"}]`, `"userData":"I2Nsb3VkLWNvbmZpZwp7fQo="`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("without %s: %s", want, text)
+		}
+	}
+	for path, want := range map[string]string{
+		"/compute/userData?api-version=2021-01-01&format=text":         "I2Nsb3VkLWNvbmZpZwp7fQo=",
+		"/compute/tagsList/1/value?api-version=2021-02-01&format=text": "shop;front",
+		"/compute/userData?api-version=2020-09-01&format=text":         `{"error":"Not Found. The requested resource was not found"}` + "\n",
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Metadata", "true")
+		response, err := local().Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || string(content) != want {
+			t.Errorf("%s: %q, %v", path, content, err)
+		}
+	}
+	service.SetTags(nil)
+	service.SetUserData("")
+	_, changed := do(t, local(), "GET", url+"/compute?api-version=2021-02-01", "Metadata", "true")
+	if list, _ := changed["tagsList"].([]any); len(list) != 0 || changed["userData"] != "" {
+		t.Errorf("%v", changed)
 	}
 }
 

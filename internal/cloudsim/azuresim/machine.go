@@ -28,7 +28,13 @@ type Machine struct {
 	// SystemAssigned gives it an identity of its own.
 	SystemAssigned bool
 	UserAssigned   []Identity
+	Tags           map[string]string
+	UserData       string // as it is, not in base64; empty: none
+	MAC            string // of its network interface; empty: MAC below
 }
+
+// MAC is what a machine's network interface has that says nothing else.
+const MAC = "00:0d:3a:00:00:10"
 
 // resource is one that Resource Manager tells about.
 type resource struct {

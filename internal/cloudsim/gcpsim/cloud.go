@@ -55,6 +55,8 @@ type Instance struct {
 	Labels              map[string]string
 	Group               string    // of the instance's zone; empty: none
 	Created             time.Time // zero: now
+	// Attributes are its custom metadata, such as user-data.
+	Attributes map[string]string
 }
 
 type place struct{ project, zone, name string }
@@ -144,6 +146,7 @@ func (c *Cloud) AddInstance(i Instance) *Metadata {
 	if i.Created.IsZero() {
 		i.Created = c.env.Now()
 	}
+	i.Attributes = maps.Clone(i.Attributes)
 	made := &instance{Instance: i, id: "4" + c.env.Text(cloudsim.Digits, 18), status: "RUNNING"}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -2,7 +2,7 @@
 // a Cloud of projects, service accounts and instances, and what answers for it.
 //
 //	Metadata   Compute Engine's metadata server for one instance: facts,
-//	           access tokens, identity tokens
+//	           attributes, access tokens, identity tokens
 //	APIs       the certificates of Google's and of the service accounts' keys,
 //	           IAM (accounts, signJwt, generateAccessToken), Compute Engine
 //	           (instances and groups): what a host asks to have a claim signed
@@ -25,5 +25,6 @@
 // AllowImpersonation), whatever changes a secret by a request, the token endpoint and service account keys that
 // people download (a Vault gets its access tokens from the metadata server of
 // its own instance), regional instance groups, resource hierarchies, universes,
-// waiting for changes of metadata, recursive answers.
+// waiting for changes of metadata, attributes of a project,
+// service accounts and network interfaces in recursive answers.
 package gcpsim

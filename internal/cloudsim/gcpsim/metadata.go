@@ -45,6 +45,20 @@ func (m *Metadata) SetServiceAccount(email string) {
 	m.instance.ServiceAccount = email
 }
 
+// SetAttribute changes one of the instance's attributes; empty: it has none of
+// that name.
+func (m *Metadata) SetAttribute(name, value string) {
+	m.cloud.mu.Lock()
+	defer m.cloud.mu.Unlock()
+	if m.instance.Attributes == nil {
+		m.instance.Attributes = map[string]string{}
+	}
+	m.instance.Attributes[name] = value
+	if value == "" {
+		delete(m.instance.Attributes, name)
+	}
+}
+
 // SetStatus changes what Compute Engine says of the instance, such as "RUNNING"
 // or "TERMINATED". The metadata server answers whatever the status is.
 func (m *Metadata) SetStatus(status string) {
@@ -131,22 +145,7 @@ func (m *Metadata) answer(header http.Header, r *http.Request) (string, error) {
 	if path, ok := strings.CutPrefix(r.URL.Path, root+"instance/service-accounts/"); ok {
 		return m.ofAccount(header, path, r)
 	}
-	return m.fact(strings.TrimPrefix(r.URL.Path, root))
-}
-
-func (m *Metadata) fact(path string) (string, error) {
-	number := m.cloud.numbers[m.instance.Project]
-	facts := map[string]string{
-		"project/project-id":         m.instance.Project,
-		"project/numeric-project-id": number,
-		"instance/id":                m.instance.id,
-		"instance/name":              m.instance.Name,
-		"instance/zone":              fmt.Sprintf("projects/%s/zones/%s", number, m.instance.Zone),
-	}
-	if fact, found := facts[path]; found {
-		return fact, nil
-	}
-	return "", errNoMetadata
+	return m.entry(header, r)
 }
 
 // ofAccount answers for the instance's service account, which is called default

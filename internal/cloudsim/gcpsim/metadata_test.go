@@ -77,6 +77,41 @@ func TestWhatTheMetadataServerRefuses(t *testing.T) {
 	}
 }
 
+// TestAttributes asks as Google's own client and as cloud-init's data source do.
+func TestAttributes(t *testing.T) {
+	w := newWorld(t)
+	c, ctx := official(t, w.server), t.Context()
+	w.instance.SetAttribute("user-data", "#cloud-config\n{}\n")
+	w.instance.SetAttribute("quaymaster-vault-role", "docker-host")
+	names, err := c.InstanceAttributesWithContext(ctx)
+	if err != nil || !slices.Equal(names, []string{"quaymaster-vault-role", "user-data"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+	hostname, err := c.HostnameWithContext(ctx)
+	if err != nil || hostname != "docker-1.europe-west1-b.c.shop-prod.internal" {
+		t.Errorf("%q, %v", hostname, err)
+	}
+	_, _, number := do(t, "GET", w.server+"/computeMetadata/v1/project/numeric-project-id", "", "Metadata-Flavor", "Google") // the client keeps it for the process
+	for path, want := range map[string]string{
+		"instance/attributes/?recursive=True":           `{"quaymaster-vault-role":"docker-host","user-data":"#cloud-config\n{}\n"}`,
+		"project/attributes/?recursive=True":            `{}`,
+		"instance/attributes/user-data?alt=json":        `"#cloud-config\n{}\n"`,
+		"instance/attributes/user-data":                 "#cloud-config\n{}\n",
+		"project/?recursive=true&alt=json":              `{"attributes":{},"numericProjectId":` + number + `,"projectId":"shop-prod"}`,
+		"instance/attributes":                           "quaymaster-vault-role\nuser-data\n", // after the redirection to it
+		"instance/attributes/quaymaster-vault-role?x=y": "docker-host",
+	} {
+		status, _, body := do(t, "GET", w.server+"/computeMetadata/v1/"+path, "", "Metadata-Flavor", "Google")
+		if status != 200 || body != want {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	w.instance.SetAttribute("user-data", "")
+	if status, _, _ := do(t, "GET", w.server+"/computeMetadata/v1/instance/attributes/user-data", "", "Metadata-Flavor", "Google"); status != 404 {
+		t.Errorf("no user-data: %d", status)
+	}
+}
+
 func TestNoServiceAccount(t *testing.T) {
 	w := newWorld(t)
 	w.instance.SetServiceAccount("")
