@@ -94,7 +94,7 @@ apt_needs() {
 	[ ${#missing[@]} -eq 0 ] && return
 	say "installing ${missing[*]}"
 	apt-get update -qq || die "the package lists cannot be read: the image needs a way to its package sources (/etc/apt/sources.list.d, proxy)"
-	apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+	apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}" >/dev/null ||
 		die "${missing[*]} cannot be installed: see above, then run this again"
 }
 
@@ -113,7 +113,7 @@ first_of() {
 	local name
 	for name in "$@"; do
 		if have apt-get; then
-			apt-cache policy "$name" | grep -q '^  Candidate: [^(]' && echo "$name" && return
+			if [ -n "$(apt-cache policy "$name" | sed -n '/^  Candidate: [^(]/p')" ]; then echo "$name" && return; fi
 		elif [ -n "$(dnf -q list --available "$name" 2>/dev/null)" ]; then
 			echo "$name" && return
 		fi
@@ -149,7 +149,7 @@ install_package() {
 	*.deb)
 		apt_needs ca-certificates logrotate
 		wanted=$(dpkg-deb --field "$package" Version) || die "$package is no package of Debian"
-		apt-get install -y -qq --no-install-recommends --allow-downgrades "$package" >/dev/null || die "$package cannot be installed: see above; is it for $(dpkg --print-architecture)?"
+		apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends --allow-downgrades "$package" >/dev/null || die "$package cannot be installed: see above; is it for $(dpkg --print-architecture)?"
 		got=$(dpkg-query -W -f '${Version}' quaymaster)
 		;;
 	*.rpm)
