@@ -36,6 +36,10 @@ usage() {
 have() { command -v "$1" >/dev/null; }
 systemd_runs() { [ -d /run/systemd/system ]; }
 
+# What was not foreseen ends it too, and not in silence.
+set -E
+trap 'echo "provision: line $LINENO failed: $BASH_COMMAND: see above; mend that, then run this again" >&2' ERR
+
 while [ $# -gt 0 ]; do
 	case $1 in
 	--package) [ $# -gt 1 ] || usage; package=$2; shift ;;
@@ -264,7 +268,10 @@ stop_writers() {
 # containers, networks. Images only are of use to the next machine.
 engine_state() {
 	local root entry
-	root=$(sed -n 's/.*"data-root"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' /etc/docker/daemon.json 2>/dev/null | head -n 1)
+	root=''
+	if [ -e /etc/docker/daemon.json ]; then # it may keep its state elsewhere
+		root=$(sed -n 's/.*"data-root"[[:space:]]*:[[:space:]]*"\([^"]*\)".*/\1/p' /etc/docker/daemon.json)
+	fi
 	rm -f /etc/docker/key.json
 	for root in /var/lib/docker ${root:+"$root"}; do
 		if [ -z "$keep_images" ]; then
