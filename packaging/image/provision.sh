@@ -170,15 +170,31 @@ install_package() {
 
 # ---------------------------------------------------------------- settings
 
-configured() { grep -Eqs '^[[:space:]]*[^#[:space:]]' /etc/quaymaster/quaymaster.yaml /etc/quaymaster/conf.d/*.yaml; }
+# as_booted prints a directory with the configuration as a first boot will find
+# it. What is baked in need not be whole: where no file says where secrets are, the
+# instance's tags or user-data will. What a boot wrote there is not the image's.
+as_booted() {
+	local dir
+	dir=$(mktemp -d)
+	cp -a /etc/quaymaster/. "$dir"
+	rm -f "$dir/conf.d/00-instance.yaml"
+	if ! grep -Eqs '^(vault|providers):' "$dir"/quaymaster.yaml "$dir"/conf.d/*.yaml; then
+		mkdir -p "$dir/conf.d"
+		echo 'vault: {address: "https://first.boot.invalid:8200", role: first-boot}' >"$dir/conf.d/99-first-boot.yaml"
+	fi
+	echo "$dir"
+}
 
 enter_gate() {
-	if configured; then
-		quaymaster validate >/dev/null || die "the configuration in the image is wrong: mend /etc/quaymaster, or leave it out and let the first boot bring it"
+	local dir
+	dir=$(as_booted)
+	quaymaster validate --config "$dir/quaymaster.yaml" >/dev/null 2>"$dir/said" ||
+		{ cat "$dir/said" >&2; rm -rf "$dir"; die "the configuration in the image is wrong: mend /etc/quaymaster, or leave it out and let the first boot bring it"; }
+	if [ "$gate" = runtime ]; then
+		# Without an engine that runs it says that the change takes effect at its start.
+		quaymaster install docker-runtime --config "$dir/quaymaster.yaml" || { rm -rf "$dir"; die "the runtime gate is not entered: see above"; }
 	fi
-	[ "$gate" = runtime ] || return 0
-	# Without an engine that runs it says that the change takes effect at its start.
-	quaymaster install docker-runtime || die "the runtime gate is not entered: see above"
+	rm -rf "$dir"
 }
 
 # enable_units enables whatever the package has for systemd. On RPM systems

@@ -76,6 +76,7 @@ func TestAnImageIsMade(t *testing.T) {
 		t.Errorf("it says\n%s", said)
 	}
 	r.checkImage(t)
+	r.run(t, false, "quaymaster validate")
 	if got := r.read(t, "etc/hosts"); got != "127.0.0.1 localhost\n" {
 		t.Errorf("/etc/hosts: %q", got)
 	}
@@ -124,7 +125,7 @@ func (r *root) checkImage(t *testing.T) {
 	if r.has("usr/sbin/policy-rc.d") {
 		t.Error("services are still kept from starting")
 	}
-	r.run(t, false, "quaymaster validate && dpkg --audit")
+	r.run(t, false, "dpkg --audit")
 	if said, code := check(t, r.dir); code != 0 {
 		t.Errorf("the check from outside:\n%s", said)
 	}
@@ -165,6 +166,8 @@ func difference(a, b []string) (lines []string) {
 // a host that is made where it stands.
 func TestOptions(t *testing.T) {
 	r := newRoot(t)
+	// Where the Vault is, the instance's tags will say.
+	r.write(t, "etc/quaymaster/conf.d/50-image.yaml", settings[strings.Index(settings, "grants"):], 0o600)
 	r.write(t, "etc/fstab", "/dev/vdb none swap sw 0 0\n", 0o644)
 	r.write(t, "etc/machine-id", used["etc/machine-id"], 0o444)
 	said := r.run(t, true, provision+" --no-docker --gate none --keep-swap --keep-identity")
