@@ -80,8 +80,12 @@ quiet_packages() {
 }
 
 # first_boot_is_over waits for cloud-init, which has the package sources
-# otherwise change under our hands.
+# otherwise change under our hands, and for Debian's own upgrades, which lock the
+# packages just then.
 first_boot_is_over() {
+	if systemd_runs && have apt-get; then
+		systemctl stop --quiet apt-daily.timer apt-daily-upgrade.timer apt-daily.service apt-daily-upgrade.service 2>/dev/null || true
+	fi
 	if systemd_runs && have cloud-init; then
 		timeout 600 cloud-init status --wait >/dev/null || say "cloud-init is not content with this boot; that is left to whoever made it"
 	fi
@@ -98,7 +102,7 @@ apt_needs() {
 	[ ${#missing[@]} -eq 0 ] && return
 	say "installing ${missing[*]}"
 	apt-get update -qq || die "the package lists cannot be read: the image needs a way to its package sources (/etc/apt/sources.list.d, proxy)"
-	apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends "${missing[@]}" >/dev/null ||
+	apt-get install -y -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --no-install-recommends "${missing[@]}" >/dev/null ||
 		die "${missing[*]} cannot be installed: see above, then run this again"
 }
 
@@ -153,7 +157,7 @@ install_package() {
 	*.deb)
 		apt_needs ca-certificates logrotate
 		wanted=$(dpkg-deb --field "$package" Version) || die "$package is no package of Debian"
-		apt-get install -y -qq -o Dpkg::Use-Pty=0 --no-install-recommends --allow-downgrades "$package" >/dev/null || die "$package cannot be installed: see above; is it for $(dpkg --print-architecture)?"
+		apt-get install -y -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 --no-install-recommends --allow-downgrades "$package" >/dev/null || die "$package cannot be installed: see above; is it for $(dpkg --print-architecture)?"
 		got=$(dpkg-query -W -f '${Version}' quaymaster)
 		;;
 	*.rpm)

@@ -68,6 +68,7 @@ func TestAnImageIsMade(t *testing.T) {
 	r.write(t, "etc/hosts", "127.0.0.1 localhost\n127.0.1.1 builder-7\n", 0o644)
 	r.write(t, "etc/fstab", "/dev/vda1 / ext4 defaults 0 1\n/swapfile none swap sw 0 0\n", 0o644)
 	r.write(t, "etc/quaymaster/conf.d/50-image.yaml", settings, 0o600)
+	r.write(t, "usr/sbin/sshd", "", 0o755) // and nobody who would make its keys
 	r.run(t, true, "usermod -p '$6$salt$hash' root")
 	resolver := r.read(t, "etc/resolv.conf")
 
@@ -77,6 +78,9 @@ func TestAnImageIsMade(t *testing.T) {
 	}
 	r.checkImage(t)
 	r.run(t, false, "quaymaster validate")
+	if !r.has("etc/systemd/system/multi-user.target.wants/ssh-host-keys.service") {
+		t.Error("nobody makes keys for sshd")
+	}
 	if got := r.read(t, "etc/hosts"); got != "127.0.0.1 localhost\n" {
 		t.Errorf("/etc/hosts: %q", got)
 	}
