@@ -54,7 +54,8 @@ lint: ## gofmt, go vet, staticcheck
 	go vet -tags integration,newest $(PACKAGES)
 	go vet -tags engines $(PACKAGES)
 	go vet -tags packages $(PACKAGES)
-	go run $(STATICCHECK) -tags integration,newest,engines,packages $(PACKAGES)
+	go vet -tags image $(PACKAGES)
+	go run $(STATICCHECK) -tags integration,newest,engines,packages,image $(PACKAGES)
 
 .PHONY: test-short
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
@@ -100,7 +101,7 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 		./test/engine ./inject/docker ./inject/volume ./inject/swarm ./cmd/quaymaster-runtime ./test/e2e
 
 .PHONY: test-all
-test-all: test test-engines test-packages ## every suite there is
+test-all: test test-engines test-packages test-image ## every suite there is
 
 .PHONY: package
 package: ## deb and rpm for amd64 and arm64, in out/packages; the same bytes from the same commit
@@ -115,6 +116,14 @@ release: ## archives, packages, SBOMs and checksums in out/release, signed by th
 test-packages: ## what is in the packages, and what installing and removing them does
 	@test/setup.sh packages
 	go test -exec '$(ROOT)' -race -tags packages -v -timeout 60m ./packaging/...
+
+# The script that makes images runs in Debian roots of its own; Packer and its
+# plugins, built once (about 6 minutes), read the templates.
+.PHONY: test-image
+test-image: ## what is in an image and what is not, and Packer's templates
+	@test/setup.sh image
+	@test/packer/build.sh >/dev/null
+	go test -exec '$(ROOT)' -race -tags image -v -timeout 60m ./packaging/image
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (default 30s)

@@ -89,6 +89,7 @@ build() {
 	local work arch kind tool
 	tool=$(nfpm)
 	work=$(mktemp -d)
+	# shellcheck disable=SC2064 # it is local, and gone at the end
 	trap "rm -rf '$work'" EXIT
 	common "$work"
 	mkdir -p "$1"

@@ -5,6 +5,7 @@
 set -euo pipefail
 
 cache=${QUAYMASTER_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or QUAYMASTER_CACHE}/.cache}/quaymaster}
+# shellcheck source=/dev/null
 suite=$(. /etc/os-release && echo "${VERSION_CODENAME:?this is no Debian}")
 path=$cache/packages-$(cat "${BASH_SOURCE[0]}" <(echo "$suite") | sha256sum | cut -c1-16).tar
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, from
 # Debian's packages. It does nothing, quickly, when all is there.
-#   setup.sh [demo|test|engines|packages]
+#   setup.sh [demo|test|engines|packages|image]
 set -euo pipefail
 for_what=${1:-test}
 
@@ -36,6 +36,13 @@ if [ "$for_what" = packages ]; then
 	have rpm || need+=(rpm)
 	have man || need+=(man-db)
 	have ssh-keygen || need+=(openssh-client)
+fi
+if [ "$for_what" = image ]; then
+	have shellcheck || need+=(shellcheck)
+	have qemu-system-x86_64 || need+=(qemu-system-x86)
+	have qemu-img || need+=(qemu-utils)
+	have xorriso || need+=(xorriso) # makes the seed's CD
+	have mkfs.ext4 && have debugfs || need+=(e2fsprogs)
 fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
