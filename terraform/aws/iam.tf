@@ -13,6 +13,8 @@ module "permissions" {
   boot_cache_key_arn = try(var.settings.boot_cache.key, null) == "aws-kms" ? var.settings.boot_cache.key_id : null
 }
 
+# It does not depend on the grants, nor on Vault: the role in Vault is bound to it,
+# and comes before the hosts.
 resource "aws_iam_role" "host" {
   name_prefix          = "${var.name}-"
   description          = "Docker hosts with Quaymaster: ${var.name}"
@@ -23,6 +25,13 @@ resource "aws_iam_role" "host" {
     Action    = "sts:AssumeRole"
     Principal = { Service = "ec2.${data.aws_partition.current.dns_suffix}" }
   }] })
+}
+
+resource "aws_iam_role_policy" "secrets" {
+  count  = module.permissions.policy == null && length(module.permissions.problems) == 0 ? 0 : 1
+  name   = "granted-secrets"
+  role   = aws_iam_role.host.id
+  policy = module.permissions.policy
 
   lifecycle {
     precondition {
@@ -34,13 +43,6 @@ resource "aws_iam_role" "host" {
       error_message = "the grants make a policy of ${try(length(module.permissions.policy), 0)} characters, and IAM takes 10240 for a role: name secrets by ** below common paths, or split the grants over several groups of hosts."
     }
   }
-}
-
-resource "aws_iam_role_policy" "secrets" {
-  count  = module.permissions.policy == null ? 0 : 1
-  name   = "granted-secrets"
-  role   = aws_iam_role.host.id
-  policy = module.permissions.policy
 }
 
 resource "aws_iam_role_policy" "session" {

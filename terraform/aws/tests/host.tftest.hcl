@@ -133,7 +133,7 @@ run "a_pattern_wider_in_iam" {
   variables {
     grants = { a = { workloads = { name = "a" }, secrets = ["aws:prod/*"] } }
   }
-  expect_failures = [aws_iam_role.host]
+  expect_failures = [aws_iam_role_policy.secrets]
 }
 
 run "more_than_a_role_takes" {
@@ -141,7 +141,7 @@ run "more_than_a_role_takes" {
   variables {
     grants = { a = { workloads = { name = "a" }, secrets = [for i in range(120) : "aws:prod/a-secret-with-a-name-${i}"] } }
   }
-  expect_failures = [aws_iam_role.host]
+  expect_failures = [aws_iam_role_policy.secrets]
 }
 
 run "bad_inputs" {
