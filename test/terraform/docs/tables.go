@@ -60,8 +60,7 @@ func rowOf(block *hclsyntax.Block, text []byte) (row, error) {
 		if attribute == nil {
 			return ""
 		}
-		written := attribute.Expr.Range().SliceBytes(text)
-		return strings.Join(strings.Fields(string(written)), " ")
+		return oneLine(string(attribute.Expr.Range().SliceBytes(text)))
 	}
 	one := row{name: block.Labels[0], kind: source("type"), standard: source("default")}
 	if description := block.Body.Attributes["description"]; description != nil {
@@ -78,6 +77,25 @@ func rowOf(block *hclsyntax.Block, text []byte) (row, error) {
 		return one, fmt.Errorf("it has no type")
 	}
 	return one, nil
+}
+
+// oneLine writes an expression in one line. The lines of an object need a comma
+// between them then.
+func oneLine(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.Join(strings.Fields(line), " ")
+		before := b.String()
+		switch {
+		case before == "" || line == "":
+		case strings.ContainsAny(before[len(before)-1:], "{[(,") || strings.ContainsAny(line[:1], "}])"):
+			b.WriteString(" ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
 // table is one table, those first that must be given, else by name.
