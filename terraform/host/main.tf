@@ -33,17 +33,18 @@ locals {
     var.files,
   )
 
-  repository = var.package_repository == null ? {} : merge(
-    var.package_repository.apt == null ? {} : { apt = { sources = { quaymaster = var.package_repository.apt } } },
-    var.package_repository.yum == null ? {} : { yum_repos = { quaymaster = {
-      name = "Quaymaster", baseurl = var.package_repository.yum.baseurl, gpgkey = var.package_repository.yum.gpgkey, gpgcheck = true, enabled = true,
-    } } },
-    { package_update = true, packages = [var.package_repository.version == null ? ["quaymaster"] : ["quaymaster", var.package_repository.version]] },
-  )
+  # As lists of none or one: the two sides of a condition would have to be alike.
+  repository = merge(concat(
+    [for r in var.package_repository[*] : { package_update = true, packages = [compact(["quaymaster", r.version])] }],
+    [for r in var.package_repository[*] : { apt = { sources = { quaymaster = r.apt } } } if r.apt != null],
+    [for r in var.package_repository[*] : { yum_repos = { quaymaster = {
+      name = "Quaymaster", baseurl = r.yum.baseurl, gpgkey = r.yum.gpgkey, gpgcheck = true, enabled = true,
+    } } } if r.yum != null],
+  )...)
 
   cloud_config = merge(
     { write_files = [for f in local.files : { path = f.path, owner = "root:root", permissions = f.permissions, content = f.content }] },
     local.repository,
-    length(var.commands) == 0 ? {} : { runcmd = var.commands },
+    { for key, value in { runcmd = var.commands } : key => value if length(value) > 0 },
   )
 }

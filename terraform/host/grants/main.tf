@@ -90,7 +90,7 @@ locals {
   # Of each pattern the first thing that is wrong: what follows from it says nothing new.
   problems_of_patterns = [for p in local.patterns : "grant ${p.grant}: pattern \"${p.text}\": ${local.first_problem[p.text]}" if local.first_problem[p.text] != null]
 
-  first_problem = { for p in local.patterns : p.text => try(flatten([
+  first_problem = { for text, problems in { for p in local.patterns : p.text => flatten([
     p.provider == null ? ["a ref starts with its provider and a colon, as in vault:kv/shop/db#password"] : [],
     can(regex("^[a-z][a-z0-9-]*$", p.provider)) ? [] : ["provider \"${p.provider == null ? "" : p.provider}\": use lower-case letters, digits and dashes, starting with a letter"],
     p.in_order ? [] : ["the order is path?params#field@version, and a literal ?, # or @ is written %3F, %23 or %40"],
@@ -103,8 +103,8 @@ locals {
     [for segment in try(split("/", local.decoded[p.path]), []) : "path \"${p.path}\": starts or ends with a slash, or has an empty segment" if segment == ""],
     [for segment in try(split("/", local.decoded[p.path]), []) : "path \"${p.path}\": \"${segment}\" is not allowed in a path" if contains([".", ".."], segment)],
     [for pair in p.parameters : "parameter \"${pair}\": write name=value" if !can(regex("^[^=]+=", pair))],
-    try(contains(var.known, p.provider), true) ? [] : ["there is no provider ${p.provider}; there are: ${join(", ", sort(var.known))}"],
-  ])[0], null) }
+    try(contains(var.known, p.provider), true) ? [] : ["there is no provider ${p.provider == null ? "" : p.provider}; there are: ${join(", ", sort(var.known))}"],
+  ])... } : text => try(problems[0][0], null) }
 
   parts = { for p in local.patterns : p.text => distinct(compact(concat([p.path, p.field, p.version], p.parameters))) }
 }
