@@ -1,6 +1,10 @@
 # Who the host is, and what it may. A login to Vault needs no permission:
 # whoever has keys may ask who they are.
 
+locals {
+  seals = try(var.settings.boot_cache.key, null) == "aws-kms"
+}
+
 module "permissions" {
   source             = "./permissions"
   refs               = { for name, refs in module.host.refs : name => [for r in refs : { grant = r.grant, text = r.text, path = r.path, params = r.params }] }
@@ -10,7 +14,7 @@ module "permissions" {
   region             = data.aws_region.current.region
   account_id         = data.aws_caller_identity.current.account_id
   kms_key_arns       = var.kms_key_arns
-  boot_cache_key_arn = try(var.settings.boot_cache.key, null) == "aws-kms" ? var.settings.boot_cache.key_id : null
+  boot_cache_key_arn = local.seals ? var.settings.boot_cache.key_id : null
 }
 
 # It does not depend on the grants, nor on Vault: the role in Vault is bound to it,
@@ -28,7 +32,7 @@ resource "aws_iam_role" "host" {
 }
 
 resource "aws_iam_role_policy" "secrets" {
-  count  = module.permissions.policy == null && length(module.permissions.problems) == 0 ? 0 : 1
+  count  = module.permissions.reads || local.seals || length(module.permissions.problems) > 0 ? 1 : 0
   name   = "granted-secrets"
   role   = aws_iam_role.host.id
   policy = module.permissions.policy

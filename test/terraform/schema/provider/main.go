@@ -39,8 +39,8 @@ func run(file string) error {
 	})
 }
 
-// server serves a schema, and accepts every configuration that fits it:
-// Terraform itself has checked that before it asks.
+// server serves a schema. Terraform itself checks a configuration by it before
+// it asks; what is left to a provider is that nothing is set which is only read.
 type server struct {
 	unable
 	schema *tfprotov6.GetProviderSchemaResponse
@@ -79,13 +79,15 @@ func (s *server) StopProvider(context.Context, *tfprotov6.StopProviderRequest) (
 }
 
 // ValidateResourceConfig implements tfprotov6.ResourceServer.
-func (s *server) ValidateResourceConfig(context.Context, *tfprotov6.ValidateResourceConfigRequest) (*tfprotov6.ValidateResourceConfigResponse, error) {
-	return &tfprotov6.ValidateResourceConfigResponse{}, nil
+func (s *server) ValidateResourceConfig(_ context.Context, request *tfprotov6.ValidateResourceConfigRequest) (*tfprotov6.ValidateResourceConfigResponse, error) {
+	wrong, err := unconfigurable(s.schema.ResourceSchemas[request.TypeName], request.Config)
+	return &tfprotov6.ValidateResourceConfigResponse{Diagnostics: wrong}, err
 }
 
 // ValidateDataResourceConfig implements tfprotov6.DataSourceServer.
-func (s *server) ValidateDataResourceConfig(context.Context, *tfprotov6.ValidateDataResourceConfigRequest) (*tfprotov6.ValidateDataResourceConfigResponse, error) {
-	return &tfprotov6.ValidateDataResourceConfigResponse{}, nil
+func (s *server) ValidateDataResourceConfig(_ context.Context, request *tfprotov6.ValidateDataResourceConfigRequest) (*tfprotov6.ValidateDataResourceConfigResponse, error) {
+	wrong, err := unconfigurable(s.schema.DataSourceSchemas[request.TypeName], request.Config)
+	return &tfprotov6.ValidateDataResourceConfigResponse{Diagnostics: wrong}, err
 }
 
 // GetFunctions implements tfprotov6.FunctionServer.
