@@ -53,7 +53,7 @@ build_terraform() {
 		echo ')'
 	} >"$work/go.mod"
 	say "compiling Terraform $terraform (about 10 minutes)"
-	(cd "$work" && GOWORK=off GOFLAGS="-mod=mod -buildvcs=false" go build -trimpath -ldflags='-s -w' -o terraform "$module") >&2 ||
+	(cd "$work" && GOWORK=off GOFLAGS="-mod=mod -buildvcs=false" go build -trimpath -ldflags="-s -w -X $module/version.dev=no" -o terraform "$module") >&2 ||
 		die "no terraform 1.11 or newer is on PATH, and $module@v$terraform cannot be built: install terraform"
 	new_enough "$work/terraform" || die "what was built from $module@v$terraform does not run"
 	mv "$work/terraform" "$cache/terraform-$terraform"
