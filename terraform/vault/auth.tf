@@ -22,12 +22,13 @@ resource "vault_aws_auth_backend_client" "this" {
   sts_endpoint               = var.aws.sts_endpoint
 }
 
-# So that Vault's log says who logged in.
+# So that Vault's log says who logged in. Without auth_type Vault could not tell at
+# a renewal how the token was had, and would refuse it.
 resource "vault_aws_auth_backend_config_identity" "this" {
   count        = try(var.aws.create_mount, false) ? 1 : 0
   backend      = vault_auth_backend.this[0].path
   iam_alias    = "role_id"
-  iam_metadata = ["account_id", "canonical_arn", "client_arn"]
+  iam_metadata = ["account_id", "auth_type", "canonical_arn", "client_arn"]
 }
 
 resource "vault_aws_auth_backend_role" "this" {

@@ -5,20 +5,17 @@
 // under mock_provider.
 //
 // aws, azurerm and google are not the providers but their schemas (see the
-// package schema for what that does not see); vault is the real one, whose
-// program QUAYMASTER_VAULT_PROVIDER names.
+// package schema for what that does not see); vault is the real one, which
+// build.sh makes.
 package terraform_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -28,8 +25,6 @@ import (
 
 // roots are where modules lie, below the tree's own root.
 var roots = []string{"terraform", filepath.Join("examples", "terraform")}
-
-const vaultVersion = "5.9.0" // under which the real Vault provider is put beside the schemas
 
 var scratch string // of all tests, removed at the end
 
@@ -52,38 +47,66 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// mirror is the configuration of a Terraform that installs its providers from
-// a directory, which is made once.
-var mirror = sync.OnceValues(func() (config string, err error) {
+// tools are what the tests run Terraform with.
+type tools struct{ terraform, config string } // the program; a configuration that installs providers from a directory
+
+// made finds the tools, and makes what is missing, once.
+var made = sync.OnceValues(func() (tools, error) {
+	program, err := run("./build.sh", "terraform")
+	if err != nil {
+		return tools{}, err
+	}
 	directory := filepath.Join(scratch, "mirror")
-	if said, err := exec.Command("go", "run", "./schema/mirror", directory).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go run ./schema/mirror: %w\n%s", err, said)
+	if _, err := run("go", "run", "./schema/mirror", directory); err != nil {
+		return tools{}, err
 	}
-	vault := os.Getenv("QUAYMASTER_VAULT_PROVIDER")
-	if vault == "" {
-		return "", errors.New("QUAYMASTER_VAULT_PROVIDER names no program: build terraform-provider-vault and say where it is (make test-terraform does)")
-	}
-	place := filepath.Join(directory, "registry.terraform.io", "hashicorp", "vault", vaultVersion, runtime.GOOS+"_"+runtime.GOARCH)
-	if err := os.MkdirAll(place, 0o755); err != nil {
-		return "", err
-	}
-	return filepath.Join(directory, "terraform.rc"), os.Symlink(vault, filepath.Join(place, "terraform-provider-vault_v"+vaultVersion))
+	return tools{program, filepath.Join(directory, "terraform.rc")}, addVault(directory)
 })
+
+// addVault puts the real Vault provider beside the schemas, at the same place
+// as in its own mirror. Terraform follows a link to a file, and none to a
+// directory.
+func addVault(directory string) error {
+	from, err := run("./build.sh", "mirror")
+	if err != nil {
+		return err
+	}
+	found, err := filepath.Glob(filepath.Join(from, "registry.terraform.io", "hashicorp", "vault", "*", "*", "terraform-provider-vault_*"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("in %s there is not one Vault provider but %q: %w", from, found, err)
+	}
+	below, err := filepath.Rel(from, found[0])
+	if err != nil {
+		return err
+	}
+	to := filepath.Join(directory, below)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	return os.Symlink(found[0], to)
+}
+
+func run(name string, arguments ...string) (string, error) {
+	command := exec.Command(name, arguments...)
+	command.Stderr = os.Stderr
+	said, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", name, strings.Join(arguments, " "), err)
+	}
+	return strings.TrimSpace(string(said)), nil
+}
 
 // terraform runs a command of it in a directory and returns what it said.
 func terraform(t *testing.T, directory string, arguments ...string) (string, error) {
 	t.Helper()
-	config, err := mirror()
+	with, err := made()
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), "terraform", arguments...)
+	command := exec.CommandContext(t.Context(), with.terraform, arguments...)
 	command.Dir = directory
-	command.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+config, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1")
+	command.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+with.config, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1")
 	said, err := command.CombinedOutput()
-	if errors.Is(t.Context().Err(), context.Canceled) {
-		t.Fatal("the test was ended")
-	}
 	return string(said), err
 }
 

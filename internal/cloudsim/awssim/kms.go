@@ -180,7 +180,7 @@ func (k *KMS) usable(caller issued, action, id string) (kmsKey, error) {
 		return key, badRequest("AccessDeniedException", "User: %s is not authorized to perform: %s on resource: %s because no resource-based policy allows the %s action",
 			caller.arn, action, key.arn, action)
 	case key.policy == nil:
-		if err := k.permissions.check(caller, action, key.arn); err != nil {
+		if err := k.permissions.check(caller, action, key.arn, nil); err != nil {
 			return key, err
 		}
 	}

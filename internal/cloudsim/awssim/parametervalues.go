@@ -29,7 +29,7 @@ func (s *ParameterStore) find(caller issued, action, id string, decrypt bool) (p
 	} else {
 		name, selector, _ = strings.Cut(id, ":")
 	}
-	if err := s.permissions.check(caller, action, s.ARN(name)); err != nil {
+	if err := s.permissions.check(caller, action, s.ARN(name), nil); err != nil {
 		return parameter{}, err
 	}
 	s.mu.Lock()
@@ -82,7 +82,7 @@ func (s *ParameterStore) answer(caller issued, name string, p storedParameter, v
 		return shown, nil
 	}
 	if p.key != "" {
-		if err := s.permissions.check(caller, "kms:Decrypt", p.key); err != nil {
+		if err := s.permissions.check(caller, "kms:Decrypt", p.key, s.via()); err != nil {
 			refused := err.(*refusal) // check returns no other
 			return parameter{}, badRequest("AccessDeniedException", "The ciphertext refers to a customer master key that does not exist, does not exist "+
 				"in this region, or you are not allowed to access. (%s)", refused.message)
@@ -161,7 +161,8 @@ func (s *ParameterStore) getParametersByPath(caller issued, body []byte) (any, e
 		return nil, err
 	}
 	s.asked(request.WithDecryption && request.NextToken == "")
-	if err := s.permissions.check(caller, "ssm:GetParametersByPath", s.ARN(strings.TrimSuffix(request.Path, "/"))); err != nil {
+	if err := s.permissions.check(caller, "ssm:GetParametersByPath", s.ARN(strings.TrimSuffix(request.Path, "/")),
+		facts{"ssm:Recursive": strconv.FormatBool(request.Recursive)}); err != nil {
 		return nil, err
 	}
 	names := s.below(request.Path, request.Recursive)

@@ -2,7 +2,7 @@ package awssim
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 	"sync"
 )
 
@@ -17,17 +17,23 @@ type Permissions struct {
 type statement struct {
 	deny                        bool
 	principal, action, resource string
+	equals                      map[string][]string // condition keys, and which values fit
 }
 
+// facts are what a request is known by beside action and resource: condition
+// keys and their values.
+type facts map[string]string
+
 // Allow lets a role or user, by its ARN, do an action ("ssm:GetParameter") to
-// resources. An asterisk in action and resource stands for anything.
+// resources. In action and resource an asterisk stands for anything, slashes
+// and colons too, and a question mark for one character.
 func (p *Permissions) Allow(principal, action, resource string) {
-	p.add(statement{false, principal, action, resource})
+	p.add(statement{principal: principal, action: action, resource: resource})
 }
 
 // Deny takes precedence over whatever is allowed.
 func (p *Permissions) Deny(principal, action, resource string) {
-	p.add(statement{true, principal, action, resource})
+	p.add(statement{deny: true, principal: principal, action: action, resource: resource})
 }
 
 func (p *Permissions) add(s statement) {
@@ -37,13 +43,13 @@ func (p *Permissions) add(s statement) {
 }
 
 // check is nil or the refusal that clients see.
-func (p *Permissions) check(caller issued, action, resource string) error {
+func (p *Permissions) check(caller issued, action, resource string, about facts) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	reason := "because no identity-based policy allows the " + action + " action"
 	allowed := false
 	for _, s := range p.statements {
-		if s.principal != caller.entity.arn || !fits(s.action, action) || !fits(s.resource, resource) {
+		if s.principal != caller.entity.arn || !fits(s.action, action) || !fits(s.resource, resource) || !s.holds(about) {
 			continue
 		}
 		if s.deny {
@@ -58,22 +64,29 @@ func (p *Permissions) check(caller issued, action, resource string) error {
 	return badRequest("AccessDeniedException", "User: %s is not authorized to perform: %s on resource: %s %s", caller.arn, action, resource, reason)
 }
 
-// fits matches text with a pattern whose asterisks stand for anything.
-func fits(pattern, text string) bool {
-	before, after, more := strings.Cut(pattern, "*")
-	if !more {
-		return pattern == text
-	}
-	rest, begins := strings.CutPrefix(text, before)
-	if !begins {
-		return false
-	}
-	for i := range len(rest) + 1 {
-		if fits(after, rest[i:]) {
-			return true
+// holds says whether the conditions are fulfilled: each key is known of the
+// request, and has one of the values.
+func (s statement) holds(about facts) bool {
+	for key, values := range s.equals {
+		if value, known := about[key]; !known || !slices.Contains(values, value) {
+			return false
 		}
 	}
-	return false
+	return true
+}
+
+// fits matches text with a pattern whose asterisks stand for anything, and
+// whose question marks for one character each.
+func fits(pattern, text string) bool {
+	switch {
+	case pattern == "":
+		return text == ""
+	case pattern[0] == '*':
+		return fits(pattern[1:], text) || text != "" && fits(pattern, text[1:])
+	case text == "" || pattern[0] != '?' && pattern[0] != text[0]:
+		return false
+	}
+	return fits(pattern[1:], text[1:])
 }
 
 // RoleARN names a role of the account; it is empty when there is none.

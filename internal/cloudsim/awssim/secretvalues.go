@@ -47,7 +47,7 @@ func (s *SecretsManager) value(caller issued, request secretRequest) (secretValu
 	if err != nil {
 		return secretValue{}, err
 	}
-	if secret.key != "" && s.permissions.check(caller, "kms:Decrypt", secret.key) != nil {
+	if secret.key != "" && s.permissions.check(caller, "kms:Decrypt", secret.key, s.via()) != nil {
 		return secretValue{}, badRequest("AccessDeniedException", "Access to KMS is not allowed")
 	}
 	value := secretValue{ARN: secret.arn, Name: secret.name, VersionID: id, VersionStages: secret.stagesOf(id),
@@ -72,7 +72,7 @@ func (s *SecretsManager) find(caller issued, action, id string) (storedSecret, e
 	arn := s.arnOf(visible, id)
 	secret, found := visible[arn]
 	s.mu.Unlock()
-	if err := s.permissions.check(caller, action, arn); err != nil {
+	if err := s.permissions.check(caller, action, arn, nil); err != nil {
 		return storedSecret{}, err
 	}
 	if !found {
@@ -132,7 +132,7 @@ func (s *SecretsManager) batchGetSecretValue(caller issued, body []byte) (any, e
 	if err != nil {
 		return nil, err
 	}
-	if err := s.permissions.check(caller, "secretsmanager:BatchGetSecretValue", "*"); err != nil {
+	if err := s.permissions.check(caller, "secretsmanager:BatchGetSecretValue", "*", nil); err != nil {
 		return nil, err
 	}
 	if n := len(request.SecretIDList); n < 1 || n > 20 {
