@@ -136,3 +136,10 @@ variable "directory" {
     error_message = "directory is an absolute path without a slash at its end."
   }
 }
+
+variable "block_metadata" {
+  description = "Keep containers on Docker's bridges from the cloud's metadata service, and so from the host's identity, at each boot and before Docker starts. AWS needs no such rule where the hop limit is 1."
+  type        = bool
+  default     = false
+  nullable    = false
+}

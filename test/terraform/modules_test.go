@@ -310,3 +310,22 @@ func TestTheTestsOfAWSFind(t *testing.T) {
 		t.Run(name, func(t *testing.T) { d.fails(t, "test", "-no-color") })
 	}
 }
+
+const azure, gcp = "terraform/azure", "terraform/gcp"
+
+func TestTheTestsOfAzureAndGoogleCloudFind(t *testing.T) {
+	for name, d := range map[string]defect{
+		"azure: a vault for a secret":           {azure + "/permissions", "main.tf", `/secrets/${split("/", name)[1]}"`, `"`, "Test assertion failed"},
+		"azure: a star within a name":           {azure + "/permissions", "main.tf", `!contains(["*", "**"], ref.secret)`, `false`, "Test assertion failed"},
+		"azure: another's identity":             {azure + "/permissions", "main.tf", `&& try(store.client_id, null) == null`, ``, "Test assertion failed"},
+		"azure: no measured boot":               {azure, "main.tf", "secure_boot_enabled        = true", "secure_boot_enabled        = false", "Test assertion failed"},
+		"azure: metadata for containers":        {azure, "main.tf", "block_metadata     = var.block_metadata_from_containers", "block_metadata     = false", "Test assertion failed"},
+		"google: a beginning within a name":     {gcp + "/permissions", "main.tf", `[*]?|[*][*])$"`, `[*]?.*|[*][*])$"`, "Test assertion failed"},
+		"google: all versions for one":          {gcp + "/permissions", "main.tf", `contains(refs[*].pin, "") ? null`, `true ? null`, "Test assertion failed"},
+		"google: other names of the project":    {gcp + "/permissions", "main.tf", `: "secrets/${replace`, `: "secrets${replace`, "Test assertion failed"},
+		"google: an account for its machines":   {gcp, "main.tf", `email  = google_service_account.host.email`, `email  = null`, "Test assertion failed"},
+		"google: keys of the project's members": {gcp, "main.tf", `block-project-ssh-keys     = "TRUE"`, `block-project-ssh-keys     = "FALSE"`, "Test assertion failed"},
+	} {
+		t.Run(name, func(t *testing.T) { d.fails(t, "test", "-no-color") })
+	}
+}
