@@ -223,6 +223,8 @@ func TestTheConsole(t *testing.T) {
 			named("configuration", fine("3 grants")), named("identity", fine("aws: role/x")), named("clock", doubt("set it", "wrong"))},
 		"quaymaster: failed: login vault: refused. What to do: see the role\nquaymaster: warning: clock: wrong. What to do: set it\n": {
 			named("configuration", fine("3 grants")), named("login vault", wrong("see the role", "refused")), named("clock", doubt("set it", "wrong"))},
+		"quaymaster: failed: configuration: is empty; write vault: {…}. What to do: correct it\n": {
+			named("configuration", wrong("correct it", "is empty; write\n\nvault: {…}\n"))},
 	} {
 		var out bytes.Buffer
 		if err := printBoot(&out, findings); err != nil || out.String() != want {

@@ -78,7 +78,7 @@ func printBoot(to io.Writer, findings []finding) error {
 		if f.Status == statusOK {
 			continue
 		}
-		text := f.Found
+		text := strings.Join(strings.Fields(f.Found), " ") // an example of a configuration has several lines
 		if f.Remedy != "" {
 			text = ended(text) + " What to do: " + f.Remedy
 		}
