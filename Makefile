@@ -99,8 +99,20 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION),newest -timeout 60m \
 		./test/engine ./inject/docker ./inject/volume ./inject/swarm ./cmd/quaymaster-runtime ./test/e2e
 
+# The Terraform modules: names and types against the providers' schemas, and the
+# modules host and vault applied by the real Vault provider to a real Vault. What
+# is not there is built first, 10 minutes each.
+.PHONY: test-terraform
+test-terraform: build ## the Terraform modules, checked, and applied to a real Vault
+	@test/setup.sh terraform
+	@test/terraform/build.sh terraform >/dev/null
+	cd test/terraform && PATH="$$(dirname "$$(./build.sh terraform)"):$$PATH" QUAYMASTER_VAULT_PROVIDER=$$(./build.sh provider) \
+		go test -tags terraform -v -timeout 30m ./...
+	QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) \
+		go test -exec '$(ROOT)' -race -tags terraform -v -timeout 30m ./test/applied
+
 .PHONY: test-all
-test-all: test test-engines test-packages ## every suite there is
+test-all: test test-engines test-packages test-terraform ## every suite there is
 
 .PHONY: package
 package: ## deb and rpm for amd64 and arm64, in out/packages; the same bytes from the same commit

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, from
 # Debian's packages. It does nothing, quickly, when all is there.
-#   setup.sh [demo|test|engines|packages]
+#   setup.sh [demo|test|engines|packages|terraform]
 set -euo pipefail
 for_what=${1:-test}
 
@@ -36,6 +36,9 @@ if [ "$for_what" = packages ]; then
 	have man || need+=(man-db)
 	have ssh-keygen || need+=(openssh-client)
 fi
+if [ "$for_what" = terraform ]; then # judges user-data; need not run
+	have cloud-init || need+=(cloud-init)
+fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
 echo "setup: installing ${need[*]}" >&2
@@ -52,6 +55,11 @@ clusters=/etc/postgresql-common/createcluster.d
 "${root[@]}" mkdir -p "$clusters"
 echo 'create_main_cluster = off' | "${root[@]}" tee "$clusters/quaymaster-tests.conf" >/dev/null
 trap '"${root[@]}" rm -f "$clusters/quaymaster-tests.conf"' EXIT
+# cloud-init is for its schema: the machine itself is not to be set up by it.
+if [[ " ${need[*]} " == *" cloud-init "* ]]; then
+	"${root[@]}" mkdir -p /etc/cloud
+	"${root[@]}" touch /etc/cloud/cloud-init.disabled
+fi
 # Its Java registers manual pages, and cannot be installed where slim images
 # leave out the place for them.
 "${root[@]}" mkdir -p /usr/share/man/man1
