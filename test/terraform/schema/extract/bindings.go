@@ -35,7 +35,11 @@ func readBindings(text string) (schema.Block, error) {
 	if main == "" {
 		return schema.Block{}, fmt.Errorf("there is no class of it")
 	}
-	block, err := b.block(attributesOf(b.classes[main], 12), b.classes[main])
+	table, err := attributesOf(b.classes[main], 12)
+	if err != nil {
+		return schema.Block{}, err
+	}
+	block, err := b.block(table, b.classes[main])
 	if strings.HasSuffix(main, "Provider") {
 		delete(block.Attributes, "alias") // Terraform's own
 	}
@@ -54,7 +58,7 @@ func split(text string) (b bindings, main string) {
 				break
 			}
 			if head := classHead.FindStringSubmatch(line); head != nil {
-				b.classes[head[1]] = rest
+				b.classes[head[1]] = "\n" + rest
 				if strings.HasPrefix(head[2], "Terraform") {
 					main = head[1]
 				}
@@ -87,7 +91,7 @@ func entry(indent int) *regexp.Regexp {
 }
 
 // attributesOf reads the attrs table in a function or class.
-func attributesOf(text string, indent int) (all []given) {
+func attributesOf(text string, indent int) (all []given, err error) {
 	_, table, _ := strings.Cut(text, "const attrs = {\n")
 	table, _, _ = strings.Cut(table, "\n"+strings.Repeat(" ", indent-4)+"};")
 	for _, match := range entryOf[indent].FindAllStringSubmatch(table, -1) {
@@ -97,7 +101,10 @@ func attributesOf(text string, indent int) (all []given) {
 		}
 		all = append(all, one)
 	}
-	return all
+	if n := strings.Count(table, "\n"+strings.Repeat(" ", indent+4)+"isBlock: "); n != len(all) {
+		return nil, fmt.Errorf("of %d arguments only %d are understood", n, len(all))
+	}
+	return all, nil
 }
 
 // block is what can be given by a table, and what can be read by a class.
@@ -150,7 +157,11 @@ func (b bindings) add(to *schema.Block, g given, optional bool) error {
 	if !known {
 		return fmt.Errorf("%s: what is a %s %s, and what is %s?", g.name, g.kind, g.storage, g.value)
 	}
-	inside, err := b.block(attributesOf(function, 8), b.classes[upper(part)+"OutputReference"])
+	table, err := attributesOf(function, 8)
+	if err != nil {
+		return fmt.Errorf("%s: %w", g.name, err)
+	}
+	inside, err := b.block(table, b.classes[upper(part)+"OutputReference"])
 	if err != nil {
 		return fmt.Errorf("%s: %w", g.name, err)
 	}
