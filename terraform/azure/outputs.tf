@@ -29,8 +29,8 @@ output "resource_group_name" {
 }
 
 output "scale_set" {
-  description = "The name of the scale set."
-  value       = azurerm_linux_virtual_machine_scale_set.host.name
+  description = "The name of the scale set: what terraform/vault takes as azure.bound_scale_sets."
+  value       = var.name # not the resource's: hosts wait for Vault's role, which may be bound to this name
 }
 
 output "assignments" {

@@ -105,7 +105,7 @@ variable "encryption_at_host" {
 }
 
 variable "upgrade" {
-  description = "How hosts are replaced when what they are made of changes. With the load balancer's health_probe_id by Azure, in batches; without one by whoever runs az vmss update-instances."
+  description = "How hosts are replaced when what they are made of changes. With the load balancer's health_probe_id by Azure, in batches; without one by the provider, one after the other, unless its features say that it is not to roll instances."
   type = object({
     health_probe_id       = optional(string)
     max_batch_percent     = optional(number, 20)

@@ -42,13 +42,15 @@ locals {
     } } } if r.yum != null],
   )...)
 
-  # In the table raw, which Docker rewrites at none of its starts. Names of
-  # containers are resolved at the same addresses, by port 53, in Azure and Google
-  # Cloud; 168.63.129.16 is where Azure answers its own agent.
-  rules = [for rule in flatten([for bridge in ["docker+", "br-+"] : [
-    "-i ${bridge} -d 169.254.169.254 -p tcp ! --dport 53 -j DROP",
-    var.identity == "azure" ? ["-i ${bridge} -d 168.63.129.16 -p tcp ! --dport 53 -j DROP"] : [],
-  ]]) : "iptables -w -t raw -C PREROUTING ${rule} 2>/dev/null || iptables -w -t raw -I PREROUTING ${rule}" if var.block_metadata]
+  # In the table raw, which Docker rewrites at none of its starts. No interface is
+  # named: what the host itself asks does not come in by one, and a network may
+  # give its bridge any name. Names of containers are resolved at the same
+  # addresses, by port 53, in Azure and Google Cloud; 168.63.129.16 is where Azure
+  # answers its own agent.
+  rules = [for rule in concat(
+    ["-d 169.254.169.254 -p tcp ! --dport 53 -j DROP"],
+    var.identity == "azure" ? ["-d 168.63.129.16 -p tcp ! --dport 53 -j DROP"] : [],
+  ) : "iptables -w -t raw -C PREROUTING ${rule} 2>/dev/null || iptables -w -t raw -I PREROUTING ${rule}" if var.block_metadata]
 
   cloud_config = merge(
     { write_files = [for f in local.files : { path = f.path, owner = "root:root", permissions = f.permissions, content = f.content }] },

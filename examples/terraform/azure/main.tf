@@ -35,6 +35,7 @@ module "vault" {
     bound_service_principal_ids = [module.hosts.principal_id]
     bound_subscription_ids      = [module.hosts.subscription_id]
     bound_resource_groups       = [module.hosts.resource_group_name]
+    bound_scale_sets            = [module.hosts.scale_set]
   }
 }
 

@@ -66,8 +66,7 @@ run "its_identity_may_what_the_grants_name" {
 run "containers_are_kept_from_the_metadata" {
   assert {
     condition = try(yamldecode(output.user_data).bootcmd, []) == [for rule in [
-      "-i docker+ -d 169.254.169.254 -p tcp ! --dport 53 -j DROP", "-i docker+ -d 168.63.129.16 -p tcp ! --dport 53 -j DROP",
-      "-i br-+ -d 169.254.169.254 -p tcp ! --dport 53 -j DROP", "-i br-+ -d 168.63.129.16 -p tcp ! --dport 53 -j DROP",
+      "-d 169.254.169.254 -p tcp ! --dport 53 -j DROP", "-d 168.63.129.16 -p tcp ! --dport 53 -j DROP",
     ] : "iptables -w -t raw -C PREROUTING ${rule} 2>/dev/null || iptables -w -t raw -I PREROUTING ${rule}"]
     error_message = output.user_data
   }

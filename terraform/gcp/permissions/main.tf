@@ -28,6 +28,7 @@ locals {
     : ref.secret == "" ? "name the secret after its project, as in gcp:my-project/db-password"
     : length(ref.parts) > 3 ? "a secret is written as gcp:my-project/db-password, a regional one as gcp:my-project/europe-west3/db-password"
     : !can(regex("^([A-Za-z0-9_-]{0,255}[*]?|[*][*])$", ref.secret)) || strcontains(ref.location, "*") ? "a condition knows how a name begins, and no more: put the star at its end, as in gcp:${ref.project}/shop-*, or name each secret"
+    : strcontains(ref.version, "*") ? "a condition names versions one by one: write their numbers, or none for all"
     : local.wild[ref.text] && !contains(keys(var.whole_projects), ref.project) ? "a wildcard needs a role in the project itself: add ${ref.project} and its number to whole_projects, or name each secret"
     : null
   ) }

@@ -69,8 +69,8 @@ run "its_account_may_what_the_grants_name" {
 
 run "containers_are_kept_from_the_metadata_but_not_from_names" {
   assert {
-    condition = try(yamldecode(output.user_data).bootcmd, []) == [for bridge in ["docker+", "br-+"] :
-      "iptables -w -t raw -C PREROUTING -i ${bridge} -d 169.254.169.254 -p tcp ! --dport 53 -j DROP 2>/dev/null || iptables -w -t raw -I PREROUTING -i ${bridge} -d 169.254.169.254 -p tcp ! --dport 53 -j DROP"
+    condition = try(yamldecode(output.user_data).bootcmd, []) == [
+      "iptables -w -t raw -C PREROUTING -d 169.254.169.254 -p tcp ! --dport 53 -j DROP 2>/dev/null || iptables -w -t raw -I PREROUTING -d 169.254.169.254 -p tcp ! --dport 53 -j DROP"
     ]
     error_message = output.user_data
   }

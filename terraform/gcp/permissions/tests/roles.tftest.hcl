@@ -81,6 +81,7 @@ run "what_a_condition_cannot_say" {
       { grant = "c", text = "gcp:shop-prod", path = "shop-prod", version = "" },
       { grant = "d", text = "gcp:other/timeline-*", path = "other/timeline-*", version = "" },
       { grant = "e", text = "gcp:shop-prod/*/db", path = "shop-prod/*/db", version = "" },
+      { grant = "f", text = "gcp:shop-prod/db@1*", path = "shop-prod/db", version = "1*" },
     ] }
   }
   assert {
@@ -90,6 +91,7 @@ run "what_a_condition_cannot_say" {
       "grant c: pattern \"gcp:shop-prod\": name the secret after its project, as in gcp:my-project/db-password",
       "grant d: pattern \"gcp:other/timeline-*\": a wildcard needs a role in the project itself: add other and its number to whole_projects, or name each secret",
       "grant e: pattern \"gcp:shop-prod/*/db\": a condition knows how a name begins, and no more: put the star at its end, as in gcp:shop-prod/shop-*, or name each secret",
+      "grant f: pattern \"gcp:shop-prod/db@1*\": a condition names versions one by one: write their numbers, or none for all",
     ]
     error_message = join("\n", output.problems)
   }
