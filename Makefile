@@ -15,6 +15,8 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 # caller's cache.
 ROOT       := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH" GOCACHE="$$(go env GOCACHE)-root" GOMODCACHE="$$(go env GOMODCACHE)")
 PACKAGES   := ./...
+# Those of all suites: see the targets that begin with test-.
+EVERY_TAG  := integration,newest,engines,packages,image,terraform,vm
 
 export GOFLAGS ?= -buildvcs=false
 
@@ -51,11 +53,8 @@ lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted"; exit 1; }
 	go vet $(PACKAGES)
 	go vet -tags integration $(PACKAGES)
-	go vet -tags integration,newest $(PACKAGES)
-	go vet -tags engines $(PACKAGES)
-	go vet -tags packages $(PACKAGES)
-	go vet -tags image $(PACKAGES)
-	go run $(STATICCHECK) -tags integration,newest,engines,packages,image $(PACKAGES)
+	go vet -tags $(EVERY_TAG) $(PACKAGES)
+	go run $(STATICCHECK) -tags $(EVERY_TAG) $(PACKAGES)
 
 .PHONY: test-short
 test-short: ## unit tests only: no root, no engine, no Vault; for the daily loop
@@ -100,8 +99,33 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_ENGINE_KIND=newest $(INTEGRATION),newest -timeout 60m \
 		./test/engine ./inject/docker ./inject/volume ./inject/swarm ./cmd/quaymaster-runtime ./test/e2e
 
+# The Terraform modules: names and types against the providers' schemas, and the
+# modules host and vault applied by the real Vault provider to a real Vault. What
+# is not there is built first, 10 minutes each.
+.PHONY: test-terraform
+test-terraform: build ## the Terraform modules, checked, and applied to a real Vault
+	@test/setup.sh terraform
+	@test/terraform/build.sh terraform >/dev/null
+	cd test/terraform && PATH="$$(dirname "$$(./build.sh terraform)"):$$PATH" QUAYMASTER_VAULT_PROVIDER=$$(./build.sh provider) \
+		go test -tags terraform -v -timeout 30m ./...
+	QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) \
+		go test -exec '$(ROOT)' -race -tags terraform -v -timeout 30m ./test/applied
+
+# A minute and a half.
+.PHONY: test-examples
+test-examples: engines build ## every example as it lies there, with docker compose and a real Vault
+	QUAYMASTER_ENGINE=$$(test/engines/build.sh) QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) \
+		go test -exec '$(ROOT)' -race -tags engines -v -timeout 20m ./examples
+
+# Machines in software: half an hour on two quiet cores. What they wrote to their
+# consoles lies in out/vm afterwards.
+.PHONY: test-vm
+test-vm: build ## whole machines from an image, in EC2, Google Cloud and Azure: boot, reboot, upgrade, removal, and boots at which something is wrong
+	@test/setup.sh vm
+	QUAYMASTER_VAULT=$$(test/vaultd/build.sh) go test -exec '$(ROOT)' -tags vm -v -timeout 90m ./test/vm
+
 .PHONY: test-all
-test-all: test test-engines test-packages test-image ## every suite there is
+test-all: test test-engines test-examples test-packages test-image test-vm test-terraform ## every suite there is
 
 .PHONY: package
 package: ## deb and rpm for amd64 and arm64, in out/packages; the same bytes from the same commit

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests and the demo need and this machine lacks, from
 # Debian's packages. It does nothing, quickly, when all is there.
-#   setup.sh [demo|test|engines|packages|image]
+#   setup.sh [demo|test|engines|packages|image|terraform|vm]
 set -euo pipefail
 for_what=${1:-test}
 
@@ -25,7 +25,7 @@ if [ "$for_what" != demo ]; then
 	have keytool || need+=(default-jre-headless) # opens the keystores that are made
 	have openssl || need+=(openssl)
 	have systemd-analyze && have systemd-socket-activate || need+=(systemd) # reads the units; need not run
-	have cloud-init || need+=(cloud-init) # judges the examples of user-data
+	have cloud-init || need+=(cloud-init) # judges user-data; need not run
 fi
 if [ "$for_what" = engines ]; then # the newest engine's runc is linked with it
 	have pkg-config || need+=(pkg-config)
@@ -44,6 +44,11 @@ if [ "$for_what" = image ]; then
 	have xorriso || need+=(xorriso) # makes the seed's CD
 	have mkfs.ext4 && have debugfs || need+=(e2fsprogs)
 fi
+if [ "$for_what" = vm ]; then
+	have qemu-system-x86_64 || need+=(qemu-system-x86)
+	have nc || need+=(netcat-openbsd)
+	have mkfs.ext4 || need+=(e2fsprogs)
+fi
 [ ${#need[@]} -eq 0 ] && exit 0
 
 echo "setup: installing ${need[*]}" >&2
@@ -60,6 +65,11 @@ clusters=/etc/postgresql-common/createcluster.d
 "${root[@]}" mkdir -p "$clusters"
 echo 'create_main_cluster = off' | "${root[@]}" tee "$clusters/quaymaster-tests.conf" >/dev/null
 trap '"${root[@]}" rm -f "$clusters/quaymaster-tests.conf"' EXIT
+# cloud-init is for its schema: the machine itself is not to be set up by it.
+if [[ " ${need[*]} " == *" cloud-init "* ]]; then
+	"${root[@]}" mkdir -p /etc/cloud
+	"${root[@]}" touch /etc/cloud/cloud-init.disabled
+fi
 # Its Java registers manual pages, and cannot be installed where slim images
 # leave out the place for them.
 "${root[@]}" mkdir -p /usr/share/man/man1

@@ -203,7 +203,7 @@ func (d *doctor) fromContainers(ctx context.Context) finding {
 	if err != nil {
 		unseen = fmt.Sprintf(", as far as could be seen (%v)", err)
 	}
-	return doubt("iptables -I DOCKER-USER -d 169.254.169.254 -j DROP, at each boot; "+howToTry,
+	return doubt("iptables -t raw -I PREROUTING -d 169.254.169.254 -p tcp ! --dport 53 -j DROP, at each boot; "+howToTry,
 		"containers on a bridge can be this host: no rule of the packet filter keeps them from 169.254.169.254%s", unseen)
 }
 

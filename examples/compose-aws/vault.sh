@@ -5,7 +5,7 @@ set -eu
 
 vault auth enable aws
 vault write auth/aws/config/client iam_server_id_header_value=vault.internal
-vault write auth/aws/config/identity iam_metadata=canonical_arn,client_arn,account_id
+vault write auth/aws/config/identity iam_metadata=account_id,auth_type,canonical_arn,client_arn
 vault policy write docker-host policy.hcl
 vault write auth/aws/role/docker-host auth_type=iam resolve_aws_unique_ids=false \
 	bound_iam_principal_arn="${ROLE_ARN:-arn:aws:iam::123456789012:role/docker-host}" \

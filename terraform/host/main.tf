@@ -28,7 +28,9 @@ module "grants" {
 
 locals {
   files = concat(
-    [{ path = "${var.directory}/quaymaster.yaml", content = local.configuration, permissions = "0600" }],
+    # Not quaymaster.yaml: that file is the package's own, which asks before it
+    # replaces one that was changed.
+    [{ path = "${var.directory}/conf.d/10-host.yaml", content = local.configuration, permissions = "0600" }],
     try(var.vault.ca_pem, null) == null ? [] : [{ path = local.ca_file, content = var.vault.ca_pem, permissions = "0600" }],
     var.files,
   )

@@ -58,7 +58,8 @@ locals {
     [for policy in grant.policies : "grant ${name}: policy \"${policy}\": use lower-case letters, digits, dashes, dots and underscores"
     if grant.listed && !can(regex(local.policy_name, policy))],
     [for policy in grant.policies : "grant ${name}: policy \"${policy}\" is Vault's own: choose another name" if contains(["default", "root"], policy)],
-    can(regex("^[^/]+$", grant.role)) ? [] : ["grant ${name}: role \"${grant.role}\": a role is named without its path"],
+    can(regex(local.policy_name, grant.role)) || contains(var.existing_roles, grant.role) ? [] : [
+    "grant ${name}: role \"${grant.role}\": it is made here, and a policy is called by it: use lower-case letters, digits, dashes, dots and underscores"],
     [for policy in grant.policies : "grant ${name}: policy \"${policy}\" is one of the agent's own: choose another name" if contains(keys(local.of_agent), policy)],
     [for other, its in local.of_vault : "grant ${name}: policy \"${var.role}-${name}\" is what grant ${other} calls its own: choose another name there"
     if !grant.listed && its.listed && contains(its.policies, "${var.role}-${name}")],

@@ -50,7 +50,7 @@ locals {
   first_problem = { for text, problems in { for r in local.refs : r.text => flatten([
     contains(["auth", "sys", "cubbyhole"], split("/", r.path)[0]) ? ["below ${split("/", r.path)[0]}/ Vault keeps its own workings, not secrets"] : [],
     contains(keys(local.kinds), r.path) ? ["names a mount, not a secret below it"] : [],
-    r.mount == null && strcontains(r.path, "*") && (r.literal == r.path || !strcontains(r.literal, "/") || anytrue([for mount in keys(local.kinds) : startswith("${mount}/", r.literal)]))
+    r.mount == null && strcontains(r.path, "*") && (!strcontains(r.literal, "/") || anytrue([for mount in keys(local.kinds) : startswith("${mount}/", r.literal)]))
     ? ["a wildcard stands where the secrets engine is named: write one pattern for each mount"] : [],
     r.mount == null ? ["which kind of secrets engine is mounted there decides the rule: name its mount in mounts (kv_v2 = [\"${split("/", r.path)[0]}\"], for one)"] : [],
     r.kind == "identity" && !startswith(r.path, "identity/oidc/token/") ? ["of the identity engine only oidc/token/<role> can be read"] : [],

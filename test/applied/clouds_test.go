@@ -27,6 +27,11 @@ func whole(t *testing.T, v *realvault.Vault, s setting, host, other identity) {
 	s["directory"] = dir
 	a := apply(t, v, s)
 	a.settled(t)
+	state, err := os.ReadFile(filepath.Join(a.dir, "terraform.tfstate"))
+	must(t, err)
+	if strings.Contains(string(state), "own secret of vault") {
+		t.Error("the client secret lies in Terraform's state")
+	}
 	boot(t, a.output(t, "user_data"))
 	file := filepath.Join(dir, "quaymaster.yaml")
 	t.Run("rights", func(t *testing.T) { rights(t, file, host) })
@@ -43,7 +48,7 @@ func TestAzure(t *testing.T) {
 	cloud, err := azuresim.NewCloud(cloudsim.NewEnvironment(nil, nil))
 	must(t, err)
 	tenant := cloud.AddTenant(tenantID)
-	tenant.AddApplication(vaultsClientID, "vault's own")
+	tenant.AddApplication(vaultsClientID, "own secret of vault")
 	machine := azuresim.Machine{Subscription: subscription, ResourceGroup: "shop", Name: "web-1", Location: "westeurope", SystemAssigned: true}
 	host := tenant.AddMachine(machine)
 	machine.Name = "web-2"
@@ -66,7 +71,7 @@ func TestAzure(t *testing.T) {
 		"identity": "azure",
 		"binding": map[string]any{"azure": map[string]any{"tenant_id": tenantID, "client_id": vaultsClientID,
 			"bound_service_principal_ids": []string{host.Identities()[0].PrincipalID}, "bound_resource_groups": []string{"shop"}, "bound_subscription_ids": []string{subscription}}},
-		"secret": map[string]any{"value": "vault's own"},
+		"secret": map[string]any{"value": "own secret of vault"},
 	}, on(host), on(other))
 }
 

@@ -4,6 +4,7 @@ package applied_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -102,6 +103,12 @@ module "host" {
   source    = "./modules/host"
   identity  = "gcp"
   directory = var.directory
+  commands  = ["docker compose -f /etc/shop/compose.yaml up -d"]
+  package_repository = {
+    apt     = { source = "deb [signed-by=$KEY_FILE] https://packages.example.com/debian stable main", key = "KEY" }
+    yum     = { baseurl = "https://packages.example.com/rpm", gpgkey = "https://packages.example.com/key.asc" }
+    version = "1.2.0"
+  }
   vault = {
     address = "https://vault.internal:8200", role = "docker-host", mount = "team/gcp", namespace = "shop", login_spread = "30s"
     tls_server_name = "vault.internal", revoke_on_shutdown = false, rate = 20, check_versions = true
@@ -126,6 +133,16 @@ variable "ca" {}
 output "user_data" { value = module.host.user_data }
 `
 
+// checkSchema has cloud-init itself judge user-data.
+func checkSchema(t *testing.T, userData string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "user-data")
+	must(t, os.WriteFile(file, []byte(userData), 0o600))
+	if said, err := exec.CommandContext(t.Context(), "cloud-init", "schema", "--config-file", file).CombinedOutput(); err != nil {
+		t.Errorf("cloud-init schema: %v\n%s\n%s", err, said, userData)
+	}
+}
+
 // TestConfiguration: what terraform/host writes is what the agent reads.
 func TestConfiguration(t *testing.T) {
 	dir := t.TempDir()
@@ -134,7 +151,9 @@ func TestConfiguration(t *testing.T) {
 	must(t, os.WriteFile(ca, []byte(pem), 0o600))
 	w := newWorkspace(t, everySetting, "TF_VAR_directory="+dir, "TF_VAR_ca="+ca)
 	w.must(t, "apply", "-auto-approve")
-	boot(t, w.output(t, "user_data"))
+	userData := w.output(t, "user_data")
+	checkSchema(t, userData)
+	boot(t, userData)
 	got, warnings, err := config.Load(filepath.Join(dir, "quaymaster.yaml"))
 	if err != nil || len(warnings) > 0 {
 		t.Fatalf("%v, %v", err, warnings)
@@ -166,5 +185,9 @@ func boot(t *testing.T, userData string) {
 		}
 		must(t, os.MkdirAll(filepath.Dir(file.Path), 0o755))
 		must(t, os.WriteFile(file.Path, []byte(file.Content), 0o600))
+		if filepath.Base(filepath.Dir(file.Path)) == "conf.d" { // beside it lies what the package brings
+			main := filepath.Join(filepath.Dir(filepath.Dir(file.Path)), "quaymaster.yaml")
+			must(t, os.WriteFile(main, []byte("# nothing\n"), 0o600))
+		}
 	}
 }

@@ -2,14 +2,15 @@
 # Finds or builds the Terraform and the providers of the tests.
 #
 #   build.sh terraform   print the path of a usable terraform, building it if need be
-#   build.sh mirror      print the path of a filesystem mirror that has the Vault
-#                        provider, building it if need be
+#   build.sh provider    print the path of the Vault provider, building it if need be
+#   build.sh mirror      the same, but of the filesystem mirror that it lies in
 #   build.sh --find …    print that path if it exists already, else exit 1
 #
 # stdout carries the path and nothing else. terraform is the one on PATH if that
 # is 1.11 or newer. What is built comes from Go modules and is kept in
 # $QUAYMASTER_CACHE (default: quaymaster/ in the user's cache directory), under
-# names with their versions. A first build takes 10 minutes each on two cores.
+# names with their versions. A first build of each takes 6 to 10 minutes on two
+# cores.
 set -euo pipefail
 
 cache=${QUAYMASTER_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or QUAYMASTER_CACHE}/.cache}/quaymaster}
@@ -41,7 +42,7 @@ find_terraform() {
 		echo "$path"
 		return
 	fi
-	path=$cache/terraform-$terraform
+	path=$cache/terraform-$terraform/terraform
 	[ -x "$path" ] && echo "$path"
 }
 
@@ -56,15 +57,18 @@ build_terraform() {
 	(cd "$work" && GOWORK=off GOFLAGS="-mod=mod -buildvcs=false" go build -trimpath -ldflags="-s -w -X $module/version.dev=no" -o terraform "$module") >&2 ||
 		die "no terraform 1.11 or newer is on PATH, and $module@v$terraform cannot be built: install terraform"
 	new_enough "$work/terraform" || die "what was built from $module@v$terraform does not run"
-	mv "$work/terraform" "$cache/terraform-$terraform"
+	mkdir -p "$cache/terraform-$terraform"
+	mv "$work/terraform" "$cache/terraform-$terraform/terraform"
 }
 
 mirror=$cache/terraform-mirror-$provider
 binary=$mirror/registry.terraform.io/hashicorp/vault/$provider/$(go env GOOS)_$(go env GOARCH)/terraform-provider-vault_v$provider
 
+find_provider() { [ -x "$binary" ] && echo "$binary"; }
 find_mirror() { [ -x "$binary" ] && echo "$mirror"; }
 
-build_mirror() {
+build_mirror() { build_provider; }
+build_provider() {
 	say "compiling the Vault provider $provider (about 10 minutes)"
 	(cd "$work" && GOWORK=off GOFLAGS=-buildvcs=false GOBIN="$work" go install -trimpath -ldflags='-s -w' "$provider_module") >&2 ||
 		die "the Vault provider ($provider_module) cannot be built"
@@ -74,7 +78,7 @@ build_mirror() {
 
 only_find=
 if [ "${1-}" = --find ]; then only_find=1; shift; fi
-case ${1-} in terraform | mirror) what=$1 ;; *) die "usage: build.sh [--find] terraform|mirror" ;; esac
+case ${1-} in terraform | provider | mirror) what=$1 ;; *) die "usage: build.sh [--find] terraform|provider|mirror" ;; esac
 
 "find_$what" && exit
 [ -z "$only_find" ] || exit 1

@@ -5,11 +5,11 @@ locals {
   grants = {
     timeline = {
       workloads = { "compose.project" = "shop", "compose.service" = "timeline" }
-      secrets   = ["vault:kv/shop/timeline/**", "gcp:${var.project}/timeline-db"]
+      secrets   = ["vault:kv/shop/timeline/**", "gcp:shop-prod/timeline-db"]
     }
     mailer = {
       workloads  = { "compose.project" = "shop", "compose.service" = "mailer" }
-      secrets    = ["gcp:${var.project}/mailer-password"]
+      secrets    = ["gcp:shop-prod/mailer-password"]
       boot_cache = true
     }
   }

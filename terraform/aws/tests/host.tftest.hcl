@@ -64,7 +64,7 @@ run "its_role_may_what_the_grants_name" {
     error_message = "sessions that nobody asked for"
   }
   assert {
-    condition     = base64decode(aws_launch_template.host.user_data) == output.user_data && strcontains(output.user_data, "/etc/quaymaster/quaymaster.yaml")
+    condition     = base64decode(aws_launch_template.host.user_data) == output.user_data && strcontains(output.user_data, "/etc/quaymaster/conf.d/10-host.yaml")
     error_message = output.user_data
   }
   assert {

@@ -70,6 +70,7 @@ locals {
 
   problems_of_grants = flatten([for name, grant in var.grants : [
     name == "" ? ["a grant has no name"] : [],
+    can(regex("[\\x00-\\x1f\\x7f]", name)) ? ["grant ${jsonencode(name)}: its name has a control character"] : [],
     length(coalesce(grant.workloads, {})) > 0 ? [] : [
       "grant ${name}: workloads has no selector, so it would match every container: name one, as in {\"compose.project\" = \"shop\"}"
     ],

@@ -47,7 +47,7 @@ run "the_user_data" {
   assert {
     condition = jsonencode(yamldecode(output.user_data)) == jsonencode({
       write_files = [
-        { path = "/etc/quaymaster/quaymaster.yaml", owner = "root:root", permissions = "0600", content = output.configuration },
+        { path = "/etc/quaymaster/conf.d/10-host.yaml", owner = "root:root", permissions = "0600", content = output.configuration },
         { path = "/etc/quaymaster/vault-ca.pem", owner = "root:root", permissions = "0600", content = var.vault.ca_pem },
         { path = "/etc/shop/compose.yaml", owner = "root:root", permissions = "0644", content = "services: {}\n" },
       ]

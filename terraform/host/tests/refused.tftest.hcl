@@ -183,6 +183,14 @@ run "no_name" {
   }
 }
 
+run "a_name_of_two_lines" {
+  command         = plan
+  expect_failures = [output.configuration]
+  variables {
+    grants = { "a\nb" = { workloads = { name = "shop" }, secrets = ["vault:kv/x"] } }
+  }
+}
+
 run "a_static_identity" {
   command         = plan
   expect_failures = [var.identity]
