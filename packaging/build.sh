@@ -15,7 +15,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
 cache=${QUAYMASTER_CACHE:-${XDG_CACHE_HOME:-${HOME:?set HOME or QUAYMASTER_CACHE}/.cache}/quaymaster}
 nfpm_version=v2.43.4
-architectures=(amd64 arm64)
+# ARCHITECTURES says for which, where a test needs one only.
+read -ra architectures <<<"${ARCHITECTURES:-amd64 arm64}"
 
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
 VERSION=${VERSION:-$(git -C "$root" describe --tags --always --dirty)}
