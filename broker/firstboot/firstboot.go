@@ -154,7 +154,7 @@ func choose(given map[string]config.Place, sources []source) (report Report, all
 	for _, s := range sources {
 		for _, key := range slices.Sorted(maps.Keys(s.layer)) {
 			if first, set := from[key]; set {
-				report.Remarks = append(report.Remarks, fmt.Sprintf("%s: what %s say of it is not used, because it is set by %s", key, s.from, first))
+				report.Remarks = append(report.Remarks, fmt.Sprintf("%s: it is not taken from %s, because it is set by %s", key, s.from, first))
 				continue
 			}
 			from[key] = s.from

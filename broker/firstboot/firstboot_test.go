@@ -119,8 +119,8 @@ func TestTheFirstSourceCounts(t *testing.T) {
 		t.Errorf("refresh %s, %+v", c.Refresh, c.Profiles)
 	}
 	remarks := strings.Join(report.Remarks, "\n")
-	for _, want := range []string{"vault: what the user-data of i-0abc say of it is not used, because it is set by the tags of i-0abc",
-		"refresh: what the user-data of i-0abc say of it is not used, because it is set by " + m.dir() + "/conf.d/10-baked.yaml:1:1"} {
+	for _, want := range []string{"vault: it is not taken from the user-data of i-0abc, because it is set by the tags of i-0abc",
+		"refresh: it is not taken from the user-data of i-0abc, because it is set by " + m.dir() + "/conf.d/10-baked.yaml:1:1"} {
 		if !strings.Contains(remarks, want) {
 			t.Errorf("without %q: %s", want, remarks)
 		}
@@ -137,6 +137,17 @@ func TestTheFirstSourceCounts(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(m.dir(), own)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestWhatCloudInitWroteIsAFile: where cloud-init has written what the user-data
+// holds, there is nothing to take from it, and nothing to say of it.
+func TestWhatCloudInitWroteIsAFile(t *testing.T) {
+	m := newMachine(t, "# nothing yet\n")
+	m.put("conf.d/10-host.yaml", "vault: {address: https://vault.internal:8200, role: r}\n"+grants+"\n")
+	_, report := m.booted(auth.Instance{UserData: data(m.cloudConfig("conf.d/10-host.yaml", m.read("conf.d/10-host.yaml")))})
+	if len(report.Remarks) > 0 || m.read(own) != "" {
+		t.Errorf("%+v; %s", report, m.read(own))
 	}
 }
 

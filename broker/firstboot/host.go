@@ -50,6 +50,9 @@ func (h *host) ours(origin string, data []byte) (texts []config.Text, files []co
 	for _, file := range kept {
 		isExtra := filepath.Dir(file.Path) == filepath.Join(h.dir, "conf.d") && filepath.Ext(file.Path) == ".yaml"
 		if file.Path == h.main || isExtra {
+			if there, err := os.ReadFile(file.Path); err == nil && bytes.Equal(there, file.Content) {
+				continue // cloud-init wrote it: it counts as a file
+			}
 			texts = append(texts, config.Text{Origin: origin + ", " + file.Path, Data: file.Content})
 		} else {
 			files = append(files, file)
