@@ -73,6 +73,7 @@ common() {
 	done
 	cp "$here"/systemd/*.{service,socket,mount} "$1/systemd/"
 	cp "$here"/files/{quaymaster.yaml,logrotate,tmpfiles.conf} "$root/docs/config.schema.json" "$1/files/"
+	cp -r "$here/files/removed" "$1/files/"
 	cp -r "$here/deb" "$here/rpm" "$1/"
 	cp "$root/CHANGELOG.md" "$root/LICENSE" "$1/doc/"
 	gzip -9nc "$root/CHANGELOG.md" >"$1/doc/changelog.gz"

@@ -61,6 +61,9 @@ func (s *story) firstBoot(o *outside, datasource string) {
 	s.await(cloudInitDone, "cloud-init is done")
 	s.is("grep -o 'DataSource[A-Za-z0-9]*' /run/cloud-init/result.json | sed 's/Local$//'; grep -A1 '\"errors\"' /run/cloud-init/result.json | tr -d ' \n'", datasource+"\n\"errors\":[]}")
 	s.await("systemctl is-active -q multi-user.target && ! systemctl is-active -q quaymaster-doctor.service", "the boot is over, and the doctor has looked")
+	if datasource != "DataSourceNoCloud" { // found by the firmware, and not because it was told
+		s.run("grep 'Found single datasource: ' /run/cloud-init/ds-identify.log")
+	}
 	if console := s.machine.Console(); !strings.Contains(console, "quaymaster: this host is ready: ") {
 		s.t.Error("the console does not say that the host is ready")
 	}
@@ -120,6 +123,7 @@ func (s *story) rebootWithoutVault(o *outside) {
 		s.t.Error("the console does not say that Vault is away")
 	}
 	s.is(runs, "false")
+	s.is("docker logs "+container+" | wc -l", "1") // its command ran once, before the reboot
 	o.door.Open()
 	s.await(o.hasSecret(), "reboot, Vault back: the service had its secret at its first instruction")
 }
@@ -130,13 +134,16 @@ func (s *story) lastBoot() string {
 	return console[strings.LastIndex(console, "Linux version"):]
 }
 
+// running is the version of the agent that runs.
+const running = `/proc/$(systemctl show -P MainPID quaymaster)/exe --version`
+
 // upgrade: another version comes and goes, and no container notices.
 func (s *story) upgrade(o *outside) {
 	s.t.Helper()
 	before := s.run(id)
 	for _, step := range [][2]string{{newer, "newer"}, {older, "older"}} {
 		s.run("dpkg -i /opt/vm/" + step[1] + ".deb")
-		s.is("dpkg-query -f '${Version}' -W quaymaster; quaymaster --version | grep -o '[0-9][0-9.]*' | head -n 1", step[0]+"-1"+step[0])
+		s.is("dpkg-query -f '${Version} ' -W quaymaster; "+running+" | grep -o '[0-9][0-9.]*' | head -n 1", step[0]+"-1 "+step[0])
 		s.is(id, before)
 		s.await(o.seesSecret(), "%s: the service sees its secret", step[0])
 		o.put(s.t)
@@ -146,6 +153,10 @@ func (s *story) upgrade(o *outside) {
 	}
 	s.isWell()
 }
+
+// runtimeLeft is what a removal leaves for containers that run, until the next
+// boot.
+const runtimeLeft = `ls /etc/tmpfiles.d/quaymaster-removed.conf /usr/bin/quaymaster-runtime 2>/dev/null || true`
 
 // remove: what runs goes on, and nothing of ours stays.
 func (s *story) remove(o *outside) {
@@ -158,10 +169,17 @@ func (s *story) remove(o *outside) {
 	s.run("docker run --rm images.test/busybox true")
 	s.run("dpkg -P quaymaster")
 	s.is(id, before)
-	s.is("find /etc/quaymaster /var/lib/quaymaster /var/log/quaymaster /run/quaymaster /usr/bin/quaymaster* /etc/systemd/system/*/quaymaster* /usr/lib/systemd/system/quaymaster* -type f 2>/dev/null | sort || true",
+	s.is(runtimeLeft, "/etc/tmpfiles.d/quaymaster-removed.conf\n/usr/bin/quaymaster-runtime") // it is still needed
+	s.run("docker stop -t 1 " + container)
+	s.is("find /etc/quaymaster /var/lib/quaymaster /var/log/quaymaster /run/quaymaster /usr/bin/quaymaster /etc/systemd/system/*/quaymaster* /usr/lib/systemd/system/quaymaster* -type f 2>/dev/null | sort || true",
 		"/etc/quaymaster/conf.d/10-host.yaml\n"+ca)
 	s.is("findmnt -rno TARGET | grep ^/run/quaymaster || true", "")
 	s.told("purged: only the operator's own files are left")
+	s.run("systemctl restart docker")
+	s.await(isUp, "purged, Docker restarted: the container without labels runs")
+	s.reboot()
+	s.await(isUp, "rebooted without Quaymaster: the container without labels runs")
+	s.is(runtimeLeft, "")
 }
 
 // TestAWSByTags: the image holds the grants, and tags say where Vault is.
