@@ -105,9 +105,9 @@ test-engines: engines build ## every gate on every engine; table, and out/engine
 .PHONY: test-terraform
 test-terraform: build ## the Terraform modules, checked, and applied to a real Vault
 	@test/setup.sh terraform
-	@test/terraform/build.sh terraform >/dev/null
-	cd test/terraform && PATH="$$(dirname "$$(./build.sh terraform)"):$$PATH" QUAYMASTER_VAULT_PROVIDER=$$(./build.sh provider) \
-		go test -tags terraform -v -timeout 30m ./...
+	@test/terraform/build.sh mirror >/dev/null
+	cd test/terraform && PATH="$$(dirname "$$(./build.sh terraform)"):$$PATH" go test -tags terraform -v -timeout 30m ./...
+	PATH="$$(dirname "$$(test/terraform/build.sh terraform)"):$$PATH" go test -race -tags terraform ./providers/awssm
 	QUAYMASTER_BIN=$(CURDIR)/bin QUAYMASTER_VAULT=$$(test/vaultd/build.sh) \
 		go test -exec '$(ROOT)' -race -tags terraform -v -timeout 30m ./test/applied
 
