@@ -165,7 +165,7 @@ func (s *story) remove(o *outside) {
 	s.run("dpkg -r quaymaster")
 	s.is(id, before)
 	s.await(o.seesSecret(), "removed: the service sees its secret")
-	s.is("grep -c quaymaster /etc/docker/daemon.json || true", "0")
+	s.is("grep -s quaymaster /etc/docker/daemon.json || true", "")
 	s.run("docker run --rm images.test/busybox true")
 	s.run("dpkg -P quaymaster")
 	s.is(id, before)
