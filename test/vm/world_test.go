@@ -143,7 +143,7 @@ func (o *outside) userData(t *testing.T, configuration string) string {
 const (
 	// cloudInitDone also where a module of it failed, which is looked at for itself.
 	cloudInitDone = `cloud-init status --wait >/dev/null; [ -s /run/cloud-init/result.json ]`
-	isUp          = `[ "$(docker inspect -f '{{.State.Running}}' plain)" = true ]`
+	isUp          = `[ "$(timeout 20 docker inspect -f '{{.State.Running}}' plain)" = true ]`
 	container     = `$(docker ps -aq --filter label=com.docker.compose.service=timeline)`
 	runs          = `docker inspect -f '{{.State.Running}}' ` + container
 	id            = `docker inspect -f '{{.Id}} {{.State.StartedAt}}' ` + container
