@@ -24,8 +24,8 @@ func newHost(main string) *host {
 }
 
 // ours takes from user-data what lies below the configuration's directory:
-// configuration that is to be read, and other files, such as an authority's
-// certificate.
+// configuration that is to be read, unless cloud-init has written it already, and
+// other files, such as an authority's certificate.
 func (h *host) ours(origin string, data []byte) (texts []config.Text, files []config.WriteFile, err error) {
 	all, err := writeFiles(origin, data)
 	if err != nil {
